@@ -1,0 +1,100 @@
+"""The verbs with several makers: Environment, Sampler, Analyst, and who listens to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Literal, Protocol, runtime_checkable
+
+from opid_lightning.types import (
+    Action,
+    Completion,
+    Hindsight,
+    Observation,
+    Opening,
+    Policy,
+    PromptText,
+    SampleRequest,
+    Skills,
+    Task,
+    Trajectory,
+    Turn,
+)
+
+Split = Literal["train", "valid_seen", "valid_unseen"]
+
+
+class Session(Protocol):
+    """A live game. Reused: `reset` starts the next task."""
+
+    def reset(self, task: Task) -> Opening: ...
+
+    def step(self, action: str) -> Observation: ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """A family of tasks: which there are, how they are played, shown and answered."""
+
+    max_steps: int
+
+    def tasks(self, split: Split) -> Sequence[Task]:
+        """All tasks of a split in a fixed order; raises ValueError for missing data."""
+
+    def open(self) -> Session:
+        """A new session; the rollout keeps and reuses it."""
+
+    def prompt(self, goal: str, history: Sequence[Turn], observation: Observation) -> PromptText:
+        """The user message. The caller passes less history where the prompt is too long."""
+
+    def action(self, response: str, observation: Observation) -> Action:
+        """Reads a response. Never raises: a malformed one is an invalid action."""
+
+
+class Generation(Protocol):
+    """A sampler that serves one policy now. Work goes in and comes out at its own pace."""
+
+    def submit(self, request: SampleRequest) -> None: ...
+
+    def collect(self) -> Sequence[Completion]:
+        """Waits until at least one submitted request is finished; returns all that are."""
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """An engine that samples responses."""
+
+    def serving(self, policy: Policy) -> AbstractContextManager[Generation]:
+        """Takes over the policy's newest weights, then serves until the block ends."""
+
+
+class AnalysisError(Exception):
+    """An analyst's reply could not be used. `reason` is a short name that is counted."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+
+
+@runtime_checkable
+class Analyst(Protocol):
+    """Reads a finished trajectory and writes skills. Called from several threads."""
+
+    def __call__(self, trajectory: Trajectory) -> Skills:
+        """Raises AnalysisError where no skills can be had for this trajectory."""
+
+
+class Listener(Protocol):
+    """Hears an iteration while it happens; `on_rollout_end` answers with the hindsight."""
+
+    def on_stage_start(self, stage: str, total: int) -> None: ...
+
+    def on_stage_progress(self, stage: str, done: int) -> None: ...
+
+    def on_stage_end(self, stage: str, num_tokens: int) -> None: ...
+
+    def on_trajectory_end(self, trajectory: Trajectory) -> None: ...
+
+    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> Hindsight: ...

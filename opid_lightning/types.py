@@ -1,0 +1,324 @@
+"""The nouns. Each is made once, by one stage, and never edited.
+
+    Task ─rollout─► Trajectory ─analyst─► Skills ─routing─► Route ─injection─► RoutedStep
+         ─scoring─► ScoredStep ─advantage─► Sample ─collate─► Batch ─loss─► update
+
+Axes of tensors: B rows (one row is one step of one trajectory), R response positions,
+S prompt and response positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+TokenIds = tuple[int, ...]
+
+# ------------------------------------------------------------------ the world
+
+
+@dataclass(frozen=True)
+class Task:
+    """One problem to attempt, `q` in the paper."""
+
+    id: str  # unique and stable within its split
+    kind: str  # task type, over which macro averages go
+    payload: Any = None  # what its Environment needs to start it; opaque to everyone else
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the environment shows, and what the last action earned."""
+
+    text: str
+    admissible: tuple[str, ...] = ()  # empty where the environment does not list them
+    reward: float = 0.0  # of the action that led here
+    done: bool = False
+    won: bool = False
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The start of an episode: what is asked, and the first observation."""
+
+    goal: str
+    observation: Observation
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a response asks the environment to do."""
+
+    text: str
+    is_valid: bool  # the response was well-formed; an invalid action is still played
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One past exchange: what was seen, and what was done about it."""
+
+    observation: Observation
+    action: Action
+
+
+@dataclass(frozen=True)
+class PromptText:
+    """A user message in the parts between which skills are written.
+
+    The episode skill goes between `task` and `situation`, the step skill between
+    `situation` and `request`: nothing is searched for, so no text can capture it.
+    """
+
+    task: str  # up to and with the line that states the goal
+    situation: str  # history and current observation
+    request: str  # "Now it's your turn ..."
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join(part for part in (self.task, self.situation, self.request) if part)
+
+
+# ------------------------------------------------------------------ rollout
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What the policy was asked at one step."""
+
+    text: PromptText
+    token_ids: TokenIds  # the whole chat prompt, up to the first response token
+    num_dropped_turns: int  # oldest history left out to stay within the budget
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """One response to sample."""
+
+    id: str
+    prompt_ids: TokenIds
+    max_tokens: int
+    temperature: float  # 0 is greedy
+    seed: int  # the response depends on this and the prompt, not on its neighbours
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled response. Its token ids are the truth everywhere; nothing re-tokenises."""
+
+    request_id: str
+    token_ids: TokenIds  # with the end-of-turn token, where it was sampled
+    logprobs: tuple[float, ...]  # of each token under the sampler, at its temperature
+    text: str  # without special tokens
+    is_cut: bool  # ended by the length limit
+    weight_version: int = 0  # of the weights it was sampled with
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step `t` of a trajectory: prompt `h_t`, response `y_t`, what came of it."""
+
+    index: int
+    observation: Observation  # seen before acting
+    prompt: Prompt
+    completion: Completion
+    action: Action
+    reward: float  # earned by this action
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One finished attempt at a task."""
+
+    task: Task
+    attempt: int
+    goal: str
+    steps: tuple[Step, ...]
+    won: bool
+
+    @property
+    def id(self) -> str:
+        return f"{self.task.id}#{self.attempt}"
+
+    @property
+    def reward(self) -> float:
+        return sum(step.reward for step in self.steps)
+
+
+# ------------------------------------------------------------------ hindsight
+
+
+@dataclass(frozen=True)
+class Skills:
+    """What the analyst learned from one trajectory."""
+
+    episode_skill: str  # the workflow of a success, or rules that avoid a failure
+    step_skills: Mapping[int, str]  # by 0-based step, in the analyst's order of importance
+    episode_summary: str = ""
+
+
+AnalysisStatus = Literal["analysed", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Hindsight:
+    """What became of the analysis of every trajectory of a rollout, by trajectory id."""
+
+    skills: Mapping[str, Skills] = dataclasses.field(default_factory=dict)
+    failures: Mapping[str, str] = dataclasses.field(default_factory=dict)  # id -> reason
+
+    def status(self, trajectory_id: str) -> AnalysisStatus:
+        if trajectory_id in self.skills:
+            return "analysed"
+        return "failed" if trajectory_id in self.failures else "skipped"
+
+
+SkillLevel = Literal["episode", "step"]
+RouteLevel = Literal["none", "episode", "step", "both"]
+
+
+@dataclass(frozen=True)
+class Route:
+    """The skills with which one step is re-scored. Each is scored in a prompt of its own."""
+
+    episode_skill: str = ""  # blank: not scored
+    step_skill: str = ""
+
+    @property
+    def level(self) -> RouteLevel:
+        if self.episode_skill and self.step_skill:
+            return "both"
+        return "episode" if self.episode_skill else "step" if self.step_skill else "none"
+
+
+@dataclass(frozen=True)
+class RoutedStep:
+    """A step with the prompts of every context its response is scored under."""
+
+    trajectory: Trajectory
+    step: Step
+    route: Route
+    skill_prompt_ids: Mapping[SkillLevel, TokenIds]  # `h~_t`, for the levels that are scored
+
+    @property
+    def prompt_ids(self) -> TokenIds:
+        return self.step.prompt.token_ids
+
+    @property
+    def response_ids(self) -> TokenIds:
+        return self.step.completion.token_ids
+
+
+# ------------------------------------------------------------------ learning
+
+
+@dataclass(frozen=True)
+class ScoredStep:
+    """A step with the old policy's log-probs of its response tokens under every context."""
+
+    routed: RoutedStep
+    old_logprobs: Float[Tensor, " R"]  # log pi_old(y | h_t)
+    skill_logprobs: Mapping[SkillLevel, Float[Tensor, " R"]]  # log pi_old(y | h~_t)
+    reference_logprobs: Float[Tensor, " R"] | None = None  # log pi_ref(y | h_t)
+
+    def delta(self, level: SkillLevel) -> Float[Tensor, " R"]:
+        """How much the skill moves the response's log-probs; 0 where none was scored."""
+        if level not in self.skill_logprobs:
+            return torch.zeros_like(self.old_logprobs)
+        return self.skill_logprobs[level] - self.old_logprobs
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A scored step with the terms of its advantage: `A = A_ep + w * A_state + lambda * delta`."""
+
+    scored: ScoredStep
+    outcome_advantage: float  # A_ep, one number a row
+    state_advantage: float  # GiGPO's, already weighted
+    skill_advantage: Float[Tensor, " R"]  # w_ep * delta_ep + w_step * delta_step
+
+    @property
+    def advantages(self) -> Float[Tensor, " R"]:
+        return self.outcome_advantage + self.state_advantage + self.skill_advantage
+
+
+# Rows by position in the iteration: optimizer steps, of micro-batches, of rows.
+BatchPlan = tuple[tuple[tuple[int, ...], ...], ...]
+
+
+@dataclass(frozen=True)
+class Experience:
+    """All that one on-policy iteration produced."""
+
+    iteration: int
+    trajectories: tuple[Trajectory, ...]
+    hindsight: Hindsight
+    samples: tuple[Sample, ...]  # in the order played
+    plan: BatchPlan  # in what order, and how batched, they are trained on
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sizes of the whole optimizer step that a micro-batch belongs to.
+
+    Losses are divided by these, not by the micro-batch's own sizes, so that how rows are cut
+    into micro-batches changes nothing.
+    """
+
+    num_rows: int
+    num_tokens: int
+    max_response: int
+    num_batches: int  # micro-batches that an optimizer step accumulates
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as padded tensors: prompts end, and responses begin, at one common column.
+
+        input_ids       . . a b c | x y $ .      S = 5 + 4
+                        . a b c d | x $ . .
+        response_mask               1 1 1 0      R = 4
+                                    1 1 0 0
+    """
+
+    input_ids: Int[Tensor, "B S"]
+    attention_mask: Int[Tensor, "B S"]
+    response_ids: Int[Tensor, "B R"]
+    response_mask: Float[Tensor, "B R"]
+    old_logprobs: Float[Tensor, "B R"]
+    sampler_logprobs: Float[Tensor, "B R"]
+    advantages: Float[Tensor, "B R"]
+    skill_logprobs: Float[Tensor, "B R"]  # of the routed context; 0 where unrouted
+    routed_mask: Float[Tensor, "B R"]  # 1 on response tokens that a skill context scored
+    reference_logprobs: Float[Tensor, "B R"] | None
+    totals: Totals
+
+    def to(self, device: torch.device | str, **kwargs: Any) -> Batch:
+        """Moves the tensors; Lightning calls it, as it refuses frozen dataclasses otherwise."""
+        tensors = {
+            field.name: value.to(device, **kwargs)
+            for field in dataclasses.fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return dataclasses.replace(self, **tensors)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A causal language model and the tokenizer it speaks through."""
+
+    model: torch.nn.Module
+    tokenizer: Any
+
+
+def group_by_task(trajectories: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
+    """The attempts at each task, `G_q` in the paper, in the order played."""
+    groups: dict[str, list[Trajectory]] = {}
+    for trajectory in trajectories:
+        groups.setdefault(trajectory.task.id, []).append(trajectory)
+    return groups
