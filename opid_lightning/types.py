@@ -296,6 +296,7 @@ class Batch:
     skill_logprobs: Float[Tensor, "B R"]  # of the routed context; 0 where unrouted
     routed_mask: Float[Tensor, "B R"]  # 1 on response tokens that a skill context scored
     reference_logprobs: Float[Tensor, "B R"] | None
+    temperature: float  # of the sampler; log-probs are of logits / temperature
     totals: Totals
 
     def to(self, device: torch.device | str, **kwargs: Any) -> Batch:
