@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import lightning
 
@@ -13,9 +14,10 @@ class RolloutCallback(lightning.Callback):
     """Override what you need. All hooks run in the main process and thread.
 
     Order in an iteration: `on_stage_start("rollout")`, `on_trajectory_end` for each trajectory
-    while others still play, `on_stage_end("rollout")`, `on_rollout_end`, the stages "hindsight"
-    and "scoring", `on_experience_end`; then Lightning's own train hooks. `self.log_dict` works
-    from `on_train_epoch_end`, not from these hooks: keep the figures until then.
+    while others still play, `on_stage_end("rollout")`, `on_rollout_end` inside the stage
+    "hindsight", the stage "scoring", `on_experience_end`; then Lightning's own train hooks.
+    `pl_module.log_dict` works from `on_train_epoch_end`, not from these hooks: keep the figures
+    until then. Evaluation rollouts fire the stage hooks only.
     """
 
     def on_stage_start(self, trainer: lightning.Trainer, stage: str, total: int) -> None:
@@ -37,3 +39,59 @@ class RolloutCallback(lightning.Callback):
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
         """The iteration's samples are finished; training on them is next."""
+
+
+@dataclass(frozen=True)
+class StageBroadcast:
+    """Tells the trainer's callbacks how a rollout goes; the Listener of evaluations."""
+
+    trainer: lightning.Trainer
+
+    @property
+    def callbacks(self) -> list[RolloutCallback]:
+        return [c for c in self.trainer.callbacks if isinstance(c, RolloutCallback)]  # type: ignore[attr-defined]
+
+    def on_stage_start(self, stage: str, total: int) -> None:
+        for callback in self.callbacks:
+            callback.on_stage_start(self.trainer, stage, total)
+
+    def on_stage_progress(self, stage: str, done: int) -> None:
+        for callback in self.callbacks:
+            callback.on_stage_progress(self.trainer, stage, done)
+
+    def on_stage_end(self, stage: str, num_tokens: int) -> None:
+        for callback in self.callbacks:
+            callback.on_stage_end(self.trainer, stage, num_tokens)
+
+    def on_trajectory_end(self, trajectory: Trajectory) -> None:
+        """Evaluations are not analysed."""
+
+    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> Hindsight:
+        """Evaluations have no hindsight."""
+        return Hindsight()
+
+
+@dataclass(frozen=True)
+class TrainingBroadcast(StageBroadcast):
+    """Tells them everything, and asks for the hindsight; the Listener of an iteration."""
+
+    def on_trajectory_end(self, trajectory: Trajectory) -> None:
+        for callback in self.callbacks:
+            callback.on_trajectory_end(self.trainer, trajectory)
+
+    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> Hindsight:
+        answers = {
+            type(callback).__name__: answer
+            for callback in self.callbacks
+            if (answer := callback.on_rollout_end(self.trainer, trajectories)) is not None
+        }
+        if len(answers) > 1:
+            raise ValueError(
+                f"{len(answers)} callbacks wrote hindsight: {', '.join(answers)}. "
+                "Skills come from one place; remove all but one of them."
+            )
+        return next(iter(answers.values()), Hindsight())
+
+    def on_experience_end(self, experience: Experience) -> None:
+        for callback in self.callbacks:
+            callback.on_experience_end(self.trainer, experience)

@@ -280,10 +280,10 @@ class Totals:
 class Batch:
     """Rows as padded tensors: prompts end, and responses begin, at one common column.
 
-        input_ids       . . a b c | x y $ .      S = 5 + 4
-                        . a b c d | x $ . .
-        response_mask               1 1 1 0      R = 4
-                                    1 1 0 0
+    input_ids       . . a b c | x y $ .      S = 5 + 4
+                    . a b c d | x $ . .
+    response_mask               1 1 1 0      R = 4
+                                1 1 0 0
     """
 
     input_ids: Int[Tensor, "B S"]

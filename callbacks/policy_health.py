@@ -1,0 +1,94 @@
+"""PolicyHealth: how far the update moves the policy, and how far the sampler is from it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import lightning
+import torch
+from jaxtyping import Bool, Float
+from lightning.pytorch.utilities import grad_norm
+from torch import Tensor
+
+from opid_lightning.hooks import RolloutCallback
+from opid_lightning.types import Batch
+
+
+class PolicyHealth(RolloutCallback):
+    """Logs loss terms, ratios, clipping, entropy, gradient norm and the log-prob gap.
+
+    Means are over response tokens of the whole iteration, never over padding.
+    """
+
+    def __init__(self) -> None:
+        self._batches: list[dict[str, Tensor]] = []
+        self._terms: dict[str, list[float]] = defaultdict(list)
+        self._grad_norms: list[float] = []
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._batches.clear()
+        self._terms.clear()
+        self._grad_norms.clear()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        for name, value in outputs["metrics"].items():
+            self._terms[name].append(float(value))
+        self._terms["loss"].append(float(outputs["loss"]) * trainer.accumulate_grad_batches)
+        valid = batch.response_mask.bool()
+        self._batches.append(
+            {
+                "log_ratio": (outputs["logprobs"] - batch.old_logprobs)[valid],
+                "gap": (batch.old_logprobs - batch.sampler_logprobs)[valid],
+                "old": batch.old_logprobs[valid],
+            }
+        )
+
+    def on_before_optimizer_step(
+        self, trainer: lightning.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer
+    ) -> None:
+        norms = grad_norm(pl_module.model, norm_type=2)
+        self._grad_norms.append(float(norms["grad_2.0_norm_total"]))
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        tokens = {
+            name: torch.cat([part[name] for part in self._batches]) for name in self._batches[0]
+        }
+        loss = pl_module.loss
+        metrics = {
+            **{f"loss/{name}": sum(values) / len(values) for name, values in self._terms.items()},
+            **ratio_health(tokens["log_ratio"].exp(), 1 - loss.clip_low, 1 + loss.clip_high),
+            **sampler_gap(tokens["gap"]),
+            "policy/entropy_estimate": -tokens["old"].mean().item(),
+            "policy/grad_norm": sum(self._grad_norms) / len(self._grad_norms),
+            "policy/first_ratio_error": first_ratio_error(self._batches),
+        }
+        pl_module.log_dict(metrics, on_step=False, on_epoch=True)
+
+
+def ratio_health(ratio: Float[Tensor, " N"], low: float, high: float) -> dict[str, float]:
+    outside: Bool[Tensor, " N"] = (ratio < low) | (ratio > high)
+    return {
+        "policy/ratio_mean": ratio.mean().item(),
+        "policy/ratio_max": ratio.max().item(),
+        "policy/ratio_outside_clip_share": outside.float().mean().item(),
+    }
+
+
+def sampler_gap(gap: Float[Tensor, " N"]) -> dict[str, float]:
+    """How the trainer's log-probs of sampled tokens differ from the sampler's."""
+    ratio = gap.exp()
+    return {
+        "sampler/logprob_gap_mean": gap.abs().mean().item(),
+        "sampler/logprob_gap_max": gap.abs().max().item(),
+        "sampler/ratio_outside_share": ((ratio < 0.8) | (ratio > 1.2)).float().mean().item(),
+    }
+
+
+def first_ratio_error(batches: list[dict[str, Tensor]]) -> float:
+    """max |ratio - 1| on the iteration's first micro-batch: 0, or scoring differs from training."""
+    first = next((part["log_ratio"] for part in batches if part["log_ratio"].numel()), None)
+    assert first is not None, "an iteration without response tokens"
+    return (first.exp() - 1).abs().max().item()

@@ -1,0 +1,99 @@
+"""RolloutProgressBar: what an iteration is doing now, and a line for each that is over."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning
+from lightning.pytorch.callbacks import ProgressBar
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from opid_lightning.hooks import RolloutCallback
+from opid_lightning.success import success_rates
+from opid_lightning.types import Experience
+
+
+class RolloutProgressBar(ProgressBar, RolloutCallback):
+    """Shows rollout, hindsight, scoring and update as bars, on a terminal or in a notebook.
+
+    Elsewhere, as in a batch job's log, only the line of each iteration is printed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.console = Console()
+        self._enabled = True
+        self._progress: Progress | None = None
+        self._seconds: dict[str, float] = {}
+        self._summary = ""
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        if self._enabled:
+            self.console.print(*args, highlight=False)
+
+    def on_stage_start(self, trainer: lightning.Trainer, stage: str, total: int) -> None:
+        self._start(stage, total)
+
+    def on_stage_progress(self, trainer: lightning.Trainer, stage: str, done: int) -> None:
+        self._show(done)
+
+    def on_stage_end(self, trainer: lightning.Trainer, stage: str, num_tokens: int) -> None:
+        self._stop(stage)
+
+    def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
+        success = success_rates(experience.trajectories)["success_micro"]
+        self._summary = (
+            f"success {success:.1%} of {len(experience.trajectories)}, "
+            f"{len(experience.samples)} steps"
+        )
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        self._start("update", int(trainer.num_training_batches))
+
+    def on_train_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._show(batch_idx + 1)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._stop("update")
+        last = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        seconds = ", ".join(f"{stage} {took:.1f} s" for stage, took in self._seconds.items())
+        self.print(f"iteration {trainer.current_epoch + 1}{last}: {self._summary} ({seconds})")
+        self._seconds.clear()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def _start(self, stage: str, total: int) -> None:
+        self._began = time.perf_counter()
+        if self._enabled and self.console.is_terminal:
+            self._progress = Progress(
+                TextColumn("{task.description:>10}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self._progress.add_task(stage, total=total)
+            self._progress.start()
+
+    def _show(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress.update(self._progress.task_ids[0], completed=done)
+
+    def _stop(self, stage: str) -> None:
+        self._seconds[stage] = time.perf_counter() - self._began
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None

@@ -1,0 +1,51 @@
+"""RolloutStatistics: how the training rollouts went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import lightning
+
+from opid_lightning.hooks import RolloutCallback
+from opid_lightning.success import success_rates
+from opid_lightning.types import Experience, Trajectory, group_by_task
+
+
+class RolloutStatistics(RolloutCallback):
+    """Logs success, rewards, lengths and what went wrong in the rollouts of each iteration."""
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, float] = {}
+
+    def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
+        self._metrics = rollout_statistics(experience.trajectories)
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        pl_module.log_dict(self._metrics, on_step=False, on_epoch=True)
+
+
+def rollout_statistics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Metrics of docs/metrics.md by name."""
+    steps = [step for trajectory in trajectories for step in trajectory.steps]
+    groups = group_by_task(trajectories).values()
+    return {
+        **{f"train/{name}": rate for name, rate in success_rates(trajectories).items()},
+        "rollout/reward_mean": mean(t.reward for t in trajectories),
+        "rollout/tied_group_share": mean(len({t.reward for t in group}) == 1 for group in groups),
+        "rollout/trajectories": float(len(trajectories)),
+        "rollout/rows": float(len(steps)),
+        "rollout/steps_mean": mean(len(t.steps) for t in trajectories),
+        "rollout/invalid_action_share": mean(not step.action.is_valid for step in steps),
+        "rollout/cut_response_share": mean(step.completion.is_cut for step in steps),
+        "rollout/truncated_prompt_share": mean(s.prompt.num_dropped_turns > 0 for s in steps),
+        "rollout/dropped_turns": float(sum(step.prompt.num_dropped_turns for step in steps)),
+        "rollout/prompt_tokens_mean": mean(len(step.prompt.token_ids) for step in steps),
+        "rollout/response_tokens_mean": mean(len(step.completion.token_ids) for step in steps),
+    }
+
+
+def mean(values: Iterable[float]) -> float:
+    numbers = [float(value) for value in values]
+    return sum(numbers) / len(numbers)

@@ -1,0 +1,250 @@
+"""RolloutDataModule: fresh on-policy rollouts for each epoch, and the fixed evaluation sets."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import lightning
+from torch.utils.data import DataLoader, Dataset
+
+from opid_lightning.hooks import StageBroadcast, TrainingBroadcast
+from opid_lightning.iteration import Actors, Iteration
+from opid_lightning.learning.advantage import Advantage
+from opid_lightning.learning.batching import Batching, collate, totals_of
+from opid_lightning.lm.chat import encode_chat
+from opid_lightning.protocols import Environment, Sampler, Split
+from opid_lightning.rollout import Rollout, SessionPool
+from opid_lightning.skills.injection import Injection
+from opid_lightning.skills.routing import Routing
+from opid_lightning.types import Batch, Experience, Task, Trajectory
+
+if TYPE_CHECKING:
+    from opid_lightning.module import OPIDModule
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How `validate`, `test` and `predict` play: one attempt a task, on a fixed set."""
+
+    temperature: float = 0.4  # the reference's scripts; 0 is greedy
+    num_tasks: int | None = None  # the first so many of the split; none is all
+    tasks_per_batch: int = 64
+    validation_split: Split = "valid_seen"
+    test_split: Split = "valid_unseen"
+
+
+class RolloutDataModule(lightning.LightningDataModule):
+    """Plays the training tasks with the current policy when an epoch starts.
+
+    Needs `trainer.reload_dataloaders_every_n_epochs=1`. Sets
+    `trainer.accumulate_grad_batches`, as how many micro-batches an optimizer step takes follows
+    from `batching` and the number of rows played.
+
+    Args:
+        env: the benchmark.
+        sampler: the engine that samples responses.
+        rollout: how tasks are played.
+        routing: which skill each step is scored with.
+        batching: how rows become optimizer steps and micro-batches.
+        advantage: outcome and skill advantages.
+        evaluation: how the evaluation sets are played.
+        tasks_per_iteration: tasks an iteration, each attempted `rollout.group_size` times.
+        seed: decides task order, sampling and row order, together with the iteration's number.
+    """
+
+    def __init__(
+        self,
+        env: Environment,
+        sampler: Sampler,
+        rollout: Rollout,
+        routing: Routing,
+        batching: Batching,
+        advantage: Advantage,
+        evaluation: Evaluation,
+        tasks_per_iteration: int = 16,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if tasks_per_iteration < 1:
+            raise ValueError(
+                f"data.tasks_per_iteration is {tasks_per_iteration}; expected 1 or more."
+            )
+        self.env = env
+        self.sampler = sampler
+        self.rollout = rollout
+        self.routing = routing
+        self.batching = batching
+        self.advantage = advantage
+        self.evaluation = evaluation
+        self.tasks_per_iteration = tasks_per_iteration
+        self.seed = seed
+        self.sessions = SessionPool(env)
+
+    def setup(self, stage: str) -> None:
+        assert self.trainer is not None
+        if stage == "fit":
+            check_trainer(self.trainer)
+            self.advantage.check_group_size(self.rollout.group_size)
+            self.train_tasks = self._tasks("train")
+            self._check_number_of_tasks()
+        if stage in ("fit", "validate", "predict"):
+            self.validation_tasks = self._tasks(self.evaluation.validation_split)
+        if stage == "test":
+            self.test_tasks = self._tasks(self.evaluation.test_split)
+
+    def _tasks(self, split: Split) -> Sequence[Task]:
+        tasks = self.env.tasks(split)
+        if not tasks:
+            raise ValueError(f"{type(self.env).__name__} has no tasks in split {split!r}.")
+        return tasks if split == "train" else tasks[: self.evaluation.num_tasks]
+
+    def _check_number_of_tasks(self) -> None:
+        if self.tasks_per_iteration > len(self.train_tasks):
+            raise ValueError(
+                f"data.tasks_per_iteration is {self.tasks_per_iteration}, but "
+                f"{type(self.env).__name__} has only {len(self.train_tasks)} training tasks: "
+                "lower it, or give the environment more tasks."
+            )
+
+    @property
+    def module(self) -> OPIDModule:
+        assert self.trainer is not None
+        return self.trainer.lightning_module  # type: ignore[return-value]
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Runs one iteration with the weights of now; a loader over its finished batches."""
+        assert self.trainer is not None
+        broadcast = TrainingBroadcast(self.trainer)
+        experience = self.play_iteration(self.trainer.current_epoch, broadcast)
+        broadcast.on_experience_end(experience)
+        self.trainer.accumulate_grad_batches = len(experience.plan[0])
+        return loader(
+            MicroBatches(experience, self.tokenizer.pad_token_id, self.rollout.temperature)
+        )
+
+    def play_iteration(self, number: int, broadcast: TrainingBroadcast) -> Experience:
+        """The experience of one iteration, which depends on the seed, its number and the weights."""
+        actors = Actors(
+            policy=self.module.policy,
+            old=self.module.take_snapshot(),
+            reference=self.module.reference_policy,
+            encode=self.encode,
+            precision=self.trainer.precision_plugin.forward_context,  # type: ignore[union-attr]
+        )
+        tasks = tasks_of_iteration(self.train_tasks, self.tasks_per_iteration, self.seed, number)
+        seed = iteration_seed(self.seed, number)
+        return self.iteration(number, seed, tasks, self.sessions, self.sampler, actors, broadcast)
+
+    @property
+    def iteration(self) -> Iteration:
+        """The stages, with a skill level scored only where a weight makes use of it."""
+        distils = self.module.loss.distillation_weight > 0
+        routing = dataclasses.replace(
+            self.routing,
+            episode_enabled=self.routing.episode_enabled
+            and (distils or self.advantage.needs("episode")),
+            step_enabled=self.routing.step_enabled and (distils or self.advantage.needs("step")),
+        )
+        injection = Injection(self.rollout.max_prompt_tokens)
+        return Iteration(self.rollout, routing, injection, self.batching, self.advantage)
+
+    @property
+    def tokenizer(self):  # type: ignore[no-untyped-def]
+        return self.module.policy.tokenizer
+
+    @property
+    def encode(self):  # type: ignore[no-untyped-def]
+        return encode_chat(self.tokenizer, self.module.source.thinking)
+
+    def val_dataloader(self) -> DataLoader[tuple[Trajectory, ...]]:
+        return self._evaluation_loader(self.validation_tasks)
+
+    def predict_dataloader(self) -> DataLoader[tuple[Trajectory, ...]]:
+        return self._evaluation_loader(self.validation_tasks)
+
+    def test_dataloader(self) -> DataLoader[tuple[Trajectory, ...]]:
+        return self._evaluation_loader(self.test_tasks)
+
+    def _evaluation_loader(self, tasks: Sequence[Task]) -> DataLoader[tuple[Trajectory, ...]]:
+        return DataLoader(
+            list(tasks), batch_size=self.evaluation.tasks_per_batch, collate_fn=self.evaluate
+        )
+
+    def evaluate(self, tasks: Sequence[Task]) -> tuple[Trajectory, ...]:
+        """Plays each task once with the weights of now; the seed is the same at every epoch."""
+        assert self.trainer is not None
+        play = dataclasses.replace(
+            self.rollout, group_size=1, temperature=self.evaluation.temperature
+        )
+        with self.sampler.serving(self.module.policy) as generation:
+            return play(
+                self.sessions,
+                tasks,
+                generation,
+                self.encode,
+                self.seed,
+                StageBroadcast(self.trainer),
+            )
+
+    def teardown(self, stage: str) -> None:
+        self.sessions.close()
+
+
+class MicroBatches(Dataset[Batch]):
+    """An experience in the order it is trained on, collated when asked for."""
+
+    def __init__(self, experience: Experience, pad_id: int, temperature: float) -> None:
+        self.samples = experience.samples
+        self.pad_id = pad_id
+        self.temperature = temperature
+        self.parts = [
+            (rows, totals_of([experience.samples[i] for m in step for i in m], len(step)))
+            for step in experience.plan
+            for rows in step
+        ]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: int) -> Batch:
+        rows, totals = self.parts[index]
+        return collate([self.samples[i] for i in rows], totals, self.pad_id, self.temperature)
+
+
+def loader(dataset: Dataset[Batch]) -> DataLoader[Batch]:
+    """Unshuffled: a shuffling DataLoader draws from a generator that no checkpoint holds."""
+    return DataLoader(dataset, batch_size=None, shuffle=False)
+
+
+def iteration_seed(seed: int, number: int) -> int:
+    return seed * 1_000_003 + number
+
+
+def tasks_of_iteration(tasks: Sequence[Task], count: int, seed: int, number: int) -> list[Task]:
+    """`count` different tasks; shuffled passes over all tasks follow one another.
+
+    A function of seed and number alone, so that a resumed run goes on where it was. What does
+    not fill an iteration at the end of a pass is left out of that pass.
+    """
+    number_of_pass, index = divmod(number, len(tasks) // count)
+    order = list(range(len(tasks)))
+    random.Random(f"{seed} {number_of_pass}").shuffle(order)
+    return [tasks[i] for i in order[index * count : (index + 1) * count]]
+
+
+def check_trainer(trainer: lightning.Trainer) -> None:
+    """Raises where the Trainer would train on old rollouts, or on other gradients than meant."""
+    if trainer.reload_dataloaders_every_n_epochs != 1:
+        raise ValueError(
+            "trainer.reload_dataloaders_every_n_epochs is "
+            f"{trainer.reload_dataloaders_every_n_epochs}; each epoch needs fresh rollouts: set it to 1."
+        )
+    if trainer.accumulate_grad_batches != 1:
+        raise ValueError(
+            f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}; it follows from "
+            "batching.mini_batch_rows and batching.micro_batch_rows: set those, and leave it at 1."
+        )

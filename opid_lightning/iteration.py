@@ -1,0 +1,92 @@
+"""One on-policy iteration: the algorithm of the paper, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from opid_lightning.learning.advantage import Advantage
+from opid_lightning.learning.batching import Batching
+from opid_lightning.protocols import Listener, Sampler
+from opid_lightning.rollout import Rollout, SessionPool
+from opid_lightning.scoring import score_rows
+from opid_lightning.skills.injection import Injection
+from opid_lightning.skills.routing import Routing
+from opid_lightning.types import (
+    Experience,
+    Hindsight,
+    Policy,
+    RoutedStep,
+    Task,
+    TokenIds,
+    Trajectory,
+)
+
+
+@dataclass(frozen=True)
+class Actors:
+    """The models of one iteration, and how they are run."""
+
+    policy: Policy  # being trained; samples
+    old: Policy  # its frozen snapshot; scores
+    reference: Policy | None  # frozen at the start of training; None where nothing needs it
+    encode: Callable[[str], TokenIds]  # user message to chat prompt
+    precision: Callable[[], AbstractContextManager[None]]  # of the training forward
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """Rollout, hindsight, routing, injection, re-scoring, advantage."""
+
+    rollout: Rollout
+    routing: Routing
+    injection: Injection
+    batching: Batching
+    advantage: Advantage
+
+    def __call__(
+        self,
+        number: int,
+        seed: int,
+        tasks: Sequence[Task],
+        sessions: SessionPool,
+        sampler: Sampler,
+        actors: Actors,
+        listener: Listener,
+    ) -> Experience:
+        with sampler.serving(actors.policy) as generation:
+            trajectories = self.rollout(sessions, tasks, generation, actors.encode, seed, listener)
+        hindsight = self.look_back(trajectories, listener)
+        rows = self.route(trajectories, hindsight, actors.encode)
+        plan = self.batching.plan([len(r.prompt_ids) + len(r.response_ids) for r in rows], seed)
+        temperature = self.rollout.temperature
+        with actors.precision():
+            scored = score_rows(actors.old, actors.reference, rows, plan, temperature, listener)
+        samples = self.advantage(scored)
+        return Experience(number, trajectories, hindsight, samples, plan)
+
+    def look_back(self, trajectories: tuple[Trajectory, ...], listener: Listener) -> Hindsight:
+        """Collects the skills that were being written while the rollout still went on."""
+        listener.on_stage_start("hindsight", len(trajectories))
+        hindsight = listener.on_rollout_end(trajectories)
+        listener.on_stage_end("hindsight", 0)
+        return hindsight
+
+    def route(
+        self,
+        trajectories: Sequence[Trajectory],
+        hindsight: Hindsight,
+        encode: Callable[[str], TokenIds],
+    ) -> list[RoutedStep]:
+        """Every step with its skills in the prompt, trajectories one after another."""
+        return [
+            self.injection(
+                trajectory,
+                step,
+                self.routing(step.index, hindsight.skills.get(trajectory.id)),
+                encode,
+            )
+            for trajectory in trajectories
+            for step in trajectory.steps
+        ]

@@ -1,0 +1,148 @@
+"""OPIDModule: the policy, its frozen snapshot and reference, and the update."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from opid_lightning.learning.loss import Loss
+from opid_lightning.lm.logprobs import response_logprobs
+from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.success import success_rates
+from opid_lightning.types import Batch, Policy, Trajectory
+
+
+def adamw(parameters: Any) -> torch.optim.Optimizer:
+    """AdamW as in the reference's scripts."""
+    return torch.optim.AdamW(parameters, lr=1e-6, weight_decay=0.01)
+
+
+class OPIDModule(lightning.LightningModule):
+    """Trains a policy on batches of scored steps by a clipped surrogate.
+
+    Args:
+        policy: where the policy comes from.
+        loss: the surrogate, with its regularisers.
+        optimizer: makes the optimizer from the policy's parameters.
+        scheduler: makes a learning-rate schedule, stepped once an iteration; none is constant.
+        snapshot: whether the old policy shares the policy's storage or copies it. Scoring ends
+            before the first optimizer step, so both give the same numbers; `copy` costs memory,
+            and keeps the old policy callable after the update.
+    """
+
+    def __init__(
+        self,
+        policy: PolicySource,
+        loss: Loss,
+        optimizer: OptimizerCallable = adamw,
+        scheduler: LRSchedulerCallable | None = None,
+        snapshot: Literal["shared", "copy"] = "shared",
+    ) -> None:
+        super().__init__()
+        self.source = policy
+        self.loss = loss
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.snapshot_mode = snapshot
+        self.model: torch.nn.Module | None = None
+        self.snapshot: torch.nn.Module | None = None
+        self.reference: torch.nn.Module | None = None
+        self.tokenizer: Any = None
+        self._evaluated: list[Trajectory] = []
+
+    def configure_model(self) -> None:
+        if self.model is not None:
+            return
+        policy = load_policy(self.source)
+        self.tokenizer = policy.tokenizer
+        # transformers hands models over in eval mode, where gradient checkpointing is off,
+        # and Lightning keeps the mode it finds.
+        self.model = policy.model.train()
+        if self.loss.needs_reference:
+            self.reference = frozen_copy(policy.model)
+        if self.snapshot_mode == "copy":
+            self.snapshot = frozen_copy(policy.model)
+
+    @property
+    def policy(self) -> Policy:
+        assert self.model is not None, "configure_model has not run"
+        return Policy(self.model, self.tokenizer)
+
+    @property
+    def reference_policy(self) -> Policy | None:
+        return Policy(self.reference, self.tokenizer) if self.reference is not None else None
+
+    def take_snapshot(self) -> Policy:
+        """The old policy of the iteration that starts now."""
+        if self.snapshot is None:
+            return self.policy
+        self.snapshot.load_state_dict(self.policy.model.state_dict())
+        return Policy(self.snapshot, self.tokenizer)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """One micro-batch of the update.
+
+        Returns:
+            `loss` to step on, and for callbacks the detached `logprobs` [B R] and the `metrics`.
+        """
+        logprobs, entropy = response_logprobs(
+            self.policy.model,
+            batch.input_ids,
+            batch.attention_mask,
+            batch.response_ids.shape[1],
+            batch.temperature,
+            with_entropy=self.loss.needs_entropy,
+        )
+        terms = self.loss(logprobs, entropy, batch)
+        return {"loss": terms.loss, "logprobs": logprobs.detach(), "metrics": terms.metrics}
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.policy.model.parameters())
+        if self.scheduler is None:
+            return optimizer
+        schedule = {"scheduler": self.scheduler(optimizer), "interval": "epoch"}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def validation_step(self, trajectories: tuple[Trajectory, ...], batch_idx: int) -> Any:
+        self._evaluated.extend(trajectories)
+        return trajectories
+
+    def test_step(self, trajectories: tuple[Trajectory, ...], batch_idx: int) -> Any:
+        return self.validation_step(trajectories, batch_idx)
+
+    def predict_step(self, trajectories: tuple[Trajectory, ...], batch_idx: int) -> Any:
+        return trajectories
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_success("validation")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_success("test")
+
+    def _log_success(self, split: str) -> None:
+        rates = success_rates(self._evaluated)
+        self.log_dict({f"{split}/{name}": rate for name, rate in rates.items()})
+        self._evaluated.clear()
+
+    # Checkpoints hold the policy alone: the reference comes from its source again, and the
+    # snapshot from the policy.
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        state = super().state_dict(*args, **kwargs)
+        return {name: value for name, value in state.items() if name.startswith("model.")}
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        weights = {name.removeprefix("model."): value for name, value in state_dict.items()}
+        return self.policy.model.load_state_dict(weights, strict=strict, assign=assign)
+
+
+def frozen_copy(model: torch.nn.Module) -> torch.nn.Module:
+    """A copy that neither trains nor changes mode with its module."""
+    return copy.deepcopy(model).requires_grad_(False).eval()

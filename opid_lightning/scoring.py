@@ -1,0 +1,92 @@
+"""Scoring: the old policy's log-probs of each response under each of its contexts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from opid_lightning.lm.logprobs import response_logprobs
+from opid_lightning.lm.padding import pad_sequences
+from opid_lightning.protocols import Listener
+from opid_lightning.types import BatchPlan, Policy, RoutedStep, ScoredStep, TokenIds
+
+Context = tuple[TokenIds, TokenIds]  # prompt, response
+
+
+def score_rows(
+    old: Policy,
+    reference: Policy | None,
+    rows: Sequence[RoutedStep],
+    plan: BatchPlan,
+    temperature: float,
+    listener: Listener,
+) -> tuple[ScoredStep, ...]:
+    """Scores rows in the micro-batches in which they are trained on; keeps the order of `rows`.
+
+    The first update's ratio is then exactly 1: the same rows under the same padding go through
+    the same kernels twice. Call it in the training forward's precision, for the same reason.
+    """
+    listener.on_stage_start("scoring", len(rows))
+    scored: dict[int, ScoredStep] = {}
+    num_tokens = 0
+    for micro_batch in (indices for step in plan for indices in step):
+        new = [index for index in micro_batch if index not in scored]  # not again in later epochs
+        steps, tokens = score_micro_batch([rows[i] for i in new], old, reference, temperature)
+        scored.update(zip(new, steps, strict=True))
+        num_tokens += tokens
+        listener.on_stage_progress("scoring", len(scored))
+    listener.on_stage_end("scoring", num_tokens)
+    return tuple(scored[index] for index in range(len(rows)))
+
+
+def score_micro_batch(
+    rows: Sequence[RoutedStep], old: Policy, reference: Policy | None, temperature: float
+) -> tuple[list[ScoredStep], int]:
+    """The scored rows, and how many tokens that took."""
+    plain = [(row.prompt_ids, row.response_ids) for row in rows]
+    routed = {
+        (index, level): (prompt_ids, row.response_ids)
+        for index, row in enumerate(rows)
+        for level, prompt_ids in row.skill_prompt_ids.items()
+    }
+    old_logprobs = logprobs_of(old, plain, temperature)
+    routed_logprobs = logprobs_of(old, list(routed.values()), temperature)
+    skill_logprobs = dict(zip(routed, routed_logprobs, strict=True))
+    reference_logprobs = logprobs_of(reference, plain, temperature) if reference else None
+    steps = [
+        ScoredStep(
+            routed=row,
+            old_logprobs=old_logprobs[index],
+            skill_logprobs={level: skill_logprobs[index, level] for level in row.skill_prompt_ids},
+            reference_logprobs=reference_logprobs[index] if reference_logprobs else None,
+        )
+        for index, row in enumerate(rows)
+    ]
+    passes = [*plain, *routed.values(), *(plain if reference else [])]
+    return steps, sum(len(prompt) + len(response) for prompt, response in passes)
+
+
+@torch.no_grad()
+def logprobs_of(
+    policy: Policy, contexts: Sequence[Context], temperature: float
+) -> list[Float[Tensor, " R"]]:
+    """Log-probs of each response after its prompt, in one forward, on the CPU."""
+    if not contexts:
+        return []
+    prompts, responses = zip(*contexts, strict=True)
+    padded = pad_sequences(prompts, responses, policy.tokenizer.pad_token_id)
+    device = next(policy.model.parameters()).device
+    logprobs, _ = response_logprobs(
+        policy.model,
+        padded.input_ids.to(device),
+        padded.attention_mask.to(device),
+        padded.response_ids.shape[1],
+        temperature,
+    )
+    return [
+        row[: len(response)].float().cpu()
+        for row, response in zip(logprobs, responses, strict=True)
+    ]
