@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import lightning
 from torch.utils.data import DataLoader, Dataset
 
-from opid_lightning.hooks import StageBroadcast, TrainingBroadcast
+from opid_lightning.hooks import StageBroadcast, TrainingBroadcast, iteration_number
 from opid_lightning.iteration import Actors, Iteration
 from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.batching import Batching, collate, totals_of
@@ -83,6 +83,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         self.tasks_per_iteration = tasks_per_iteration
         self.seed = seed
         self.sessions = SessionPool(env)
+        self._experience: Experience | None = None
 
     def setup(self, stage: str) -> None:
         assert self.trainer is not None
@@ -116,15 +117,19 @@ class RolloutDataModule(lightning.LightningDataModule):
         return self.trainer.lightning_module  # type: ignore[return-value]
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Runs one iteration with the weights of now; a loader over its finished batches."""
+        """Runs one iteration with the weights of now; a loader over its finished batches.
+
+        Lightning asks twice for the first epoch of a resumed run.
+        """
         assert self.trainer is not None
-        broadcast = TrainingBroadcast(self.trainer)
-        experience = self.play_iteration(self.trainer.current_epoch, broadcast)
-        broadcast.on_experience_end(experience)
-        self.trainer.accumulate_grad_batches = len(experience.plan[0])
-        return loader(
-            MicroBatches(experience, self.tokenizer.pad_token_id, self.rollout.temperature)
-        )
+        number = iteration_number(self.trainer)
+        if self._experience is None or self._experience.iteration != number:
+            broadcast = TrainingBroadcast(self.trainer)
+            self._experience = self.play_iteration(number, broadcast)
+            broadcast.on_experience_end(self._experience)
+        self.trainer.accumulate_grad_batches = len(self._experience.plan[0])
+        pad_id, temperature = self.tokenizer.pad_token_id, self.rollout.temperature
+        return loader(MicroBatches(self._experience, pad_id, temperature))
 
     def play_iteration(self, number: int, broadcast: TrainingBroadcast) -> Experience:
         """The experience of one iteration, which depends on the seed, its number and the weights."""

@@ -10,6 +10,15 @@ import lightning
 from opid_lightning.types import Experience, Hindsight, Trajectory
 
 
+def iteration_number(trainer: lightning.Trainer) -> int:
+    """The 0-based iteration that plays or trains now.
+
+    Not `trainer.current_epoch`: when a run resumes, that is one behind until training starts,
+    which is after the rollout.
+    """
+    return trainer.fit_loop.epoch_progress.current.processed
+
+
 class RolloutCallback(lightning.Callback):
     """Override what you need. All hooks run in the main process and thread.
 

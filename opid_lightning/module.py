@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import lightning
 import torch
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from opid_lightning.learning.loss import Loss
@@ -30,7 +30,7 @@ class OPIDModule(lightning.LightningModule):
         policy: where the policy comes from.
         loss: the surrogate, with its regularisers.
         optimizer: makes the optimizer from the policy's parameters.
-        scheduler: makes a learning-rate schedule, stepped once an iteration; none is constant.
+        warmup_iterations: over how many iterations the learning rate rises to its full value.
         snapshot: whether the old policy shares the policy's storage or copies it. Scoring ends
             before the first optimizer step, so both give the same numbers; `copy` costs memory,
             and keeps the old policy callable after the update.
@@ -41,14 +41,16 @@ class OPIDModule(lightning.LightningModule):
         policy: PolicySource,
         loss: Loss,
         optimizer: OptimizerCallable = adamw,
-        scheduler: LRSchedulerCallable | None = None,
+        warmup_iterations: int = 0,
         snapshot: Literal["shared", "copy"] = "shared",
     ) -> None:
         super().__init__()
+        if warmup_iterations < 0:
+            raise ValueError(f"model.warmup_iterations is {warmup_iterations}; expected 0 or more.")
         self.source = policy
         self.loss = loss
         self.optimizer = optimizer
-        self.scheduler = scheduler
+        self.warmup_iterations = warmup_iterations
         self.snapshot_mode = snapshot
         self.model: torch.nn.Module | None = None
         self.snapshot: torch.nn.Module | None = None
@@ -102,12 +104,21 @@ class OPIDModule(lightning.LightningModule):
         terms = self.loss(logprobs, entropy, batch)
         return {"loss": terms.loss, "logprobs": logprobs.detach(), "metrics": terms.metrics}
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> torch.optim.Optimizer:
         optimizer = self.optimizer(self.policy.model.parameters())
-        if self.scheduler is None:
-            return optimizer
-        schedule = {"scheduler": self.scheduler(optimizer), "interval": "epoch"}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        return optimizer
+
+    def on_train_epoch_start(self) -> None:
+        """Warms the learning rate up, as a function of the iteration alone.
+
+        Lightning steps schedulers after it has written an epoch's checkpoint, so that a resumed
+        run would be one step behind.
+        """
+        share = min(1.0, (self.current_epoch + 1) / max(self.warmup_iterations, 1))
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group["initial_lr"] * share
 
     def validation_step(self, trajectories: tuple[Trajectory, ...], batch_idx: int) -> Any:
         self._evaluated.extend(trajectories)
@@ -144,5 +155,5 @@ class OPIDModule(lightning.LightningModule):
 
 
 def frozen_copy(model: torch.nn.Module) -> torch.nn.Module:
-    """A copy that neither trains nor changes mode with its module."""
-    return copy.deepcopy(model).requires_grad_(False).eval()
+    """A copy that does not train; in the policy's mode, so that both run the same kernels."""
+    return copy.deepcopy(model).requires_grad_(False)

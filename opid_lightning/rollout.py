@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from opid_lightning.protocols import Environment, Generation, Listener, Session
 from opid_lightning.types import (
+    Action,
     Completion,
     Observation,
     Prompt,
@@ -37,28 +38,6 @@ class SessionPool:
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
-
-
-@dataclass
-class _Episode:
-    """An attempt while it is played."""
-
-    task: Task
-    attempt: int
-    session: Session
-    goal: str
-    observation: Observation
-    steps: list[Step] = field(default_factory=list)
-    prompt: Prompt | None = None  # of the request that is out
-
-    @property
-    def history(self) -> tuple[Turn, ...]:
-        return tuple(Turn(step.observation, step.action) for step in self.steps)
-
-    def finished(self) -> Trajectory:
-        return Trajectory(
-            self.task, self.attempt, self.goal, tuple(self.steps), self.observation.won
-        )
 
 
 @dataclass(frozen=True)
@@ -94,4 +73,141 @@ class Rollout:
         listener: Listener,
     ) -> tuple[Trajectory, ...]:
         """The trajectories in the order (task, attempt), whichever ended first."""
-        raise NotImplementedError
+        waiting = deque((task, attempt) for task in tasks for attempt in range(self.group_size))
+        _check_distinct(tasks)
+        listener.on_stage_start("rollout", len(waiting))
+        play = _Play(self, sessions, generation, encode, seed, listener)
+        try:
+            while waiting or play.asked:
+                while waiting and len(play.asked) < self.max_concurrent:
+                    play.start(*waiting.popleft())
+                if play.asked:
+                    for completion in generation.collect():
+                        play.advance(completion)
+        finally:
+            # Where anything fails, the owner of the pool can still close all sessions.
+            for episode, _ in play.asked.values():
+                sessions.give_back(episode.session)
+        listener.on_stage_end("rollout", play.num_tokens)
+        return tuple(
+            play.ended[task.id, attempt] for task in tasks for attempt in range(self.group_size)
+        )
+
+
+@dataclass
+class _Episode:
+    """An attempt while it is played."""
+
+    task: Task
+    attempt: int
+    session: Session
+    goal: str
+    observation: Observation
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        return f"{self.task.id}#{self.attempt}"
+
+    @property
+    def history(self) -> tuple[Turn, ...]:
+        return tuple(Turn(step.observation, step.action) for step in self.steps)
+
+    def play(self, prompt: Prompt, completion: Completion, action: Action) -> None:
+        after = self.session.step(action.text)
+        self.steps.append(
+            Step(len(self.steps), self.observation, prompt, completion, action, after.reward)
+        )
+        self.observation = after
+
+    def trajectory(self) -> Trajectory:
+        return Trajectory(
+            self.task, self.attempt, self.goal, tuple(self.steps), self.observation.won
+        )
+
+
+@dataclass
+class _Play:
+    """The episodes that are out at one moment, and those that have ended."""
+
+    rollout: Rollout
+    sessions: SessionPool
+    generation: Generation
+    encode: Callable[[str], TokenIds]
+    seed: int
+    listener: Listener
+    asked: dict[str, tuple[_Episode, Prompt]] = field(default_factory=dict)  # by request id
+    ended: dict[tuple[str, int], Trajectory] = field(default_factory=dict)
+    num_tokens: int = 0
+
+    def start(self, task: Task, attempt: int) -> None:
+        session = self.sessions.take()
+        opening = session.reset(task)
+        self._go_on(_Episode(task, attempt, session, opening.goal, opening.observation))
+
+    def advance(self, completion: Completion) -> None:
+        episode, prompt = self.asked.pop(completion.request_id)
+        action = self.sessions.environment.action(completion.text, episode.observation)
+        episode.play(prompt, completion, action)
+        self.num_tokens += len(completion.token_ids)
+        self._go_on(episode)
+
+    def _go_on(self, episode: _Episode) -> None:
+        is_late = len(episode.steps) >= self.sessions.environment.max_steps
+        if episode.observation.done or is_late:
+            self._end(episode)
+        else:
+            self._ask(episode)
+
+    def _ask(self, episode: _Episode) -> None:
+        prompt = self._prompt(episode)
+        request = SampleRequest(
+            id=f"{episode.id}@{len(episode.steps)}",
+            prompt_ids=prompt.token_ids,
+            max_tokens=self.rollout.max_response_tokens,
+            temperature=self.rollout.temperature,
+            seed=_request_seed(self.seed, episode.task.id, episode.attempt, len(episode.steps)),
+        )
+        self.asked[request.id] = episode, prompt
+        self.generation.submit(request)
+
+    def _end(self, episode: _Episode) -> None:
+        self.sessions.give_back(episode.session)
+        trajectory = episode.trajectory()
+        self.ended[episode.task.id, episode.attempt] = trajectory
+        self.listener.on_trajectory_end(trajectory)
+        self.listener.on_stage_progress("rollout", len(self.ended))
+
+    def _prompt(self, episode: _Episode) -> Prompt:
+        """The newest history that fits; room for the skill is kept, so that it is never cut."""
+        environment, history = self.sessions.environment, episode.history
+        budget = self.rollout.max_prompt_tokens - self.rollout.skill_tokens
+        needed = 0
+        for num_dropped in range(len(history) + 1):
+            text = environment.prompt(episode.goal, history[num_dropped:], episode.observation)
+            token_ids = self.encode(text.text)
+            needed = len(token_ids)
+            if needed <= budget:
+                return Prompt(text, token_ids, num_dropped)
+        raise ValueError(
+            f"step {len(episode.steps)} of task {episode.task.id!r} needs a prompt of {needed} "
+            f"tokens without any history, but {budget} are given: rollout.max_prompt_tokens="
+            f"{self.rollout.max_prompt_tokens} less rollout.skill_tokens="
+            f"{self.rollout.skill_tokens}, kept free for the skill. Raise the first or lower the "
+            "second"
+        )
+
+
+def _check_distinct(tasks: Sequence[Task]) -> None:
+    repeated = [task_id for task_id, count in Counter(t.id for t in tasks).items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f"task ids are not distinct: {repeated[:3]} repeat. A group is all attempts at one "
+            "task: raise rollout.group_size to attempt it more often"
+        )
+
+
+def _request_seed(seed: int, task_id: str, attempt: int, step: int) -> int:
+    """The same in every process and order of play, unlike hash()."""
+    key = f"{seed}/{task_id}/{attempt}/{step}".encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 1
