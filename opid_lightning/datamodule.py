@@ -132,7 +132,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         return loader(MicroBatches(self._experience, pad_id, temperature))
 
     def play_iteration(self, number: int, broadcast: TrainingBroadcast) -> Experience:
-        """The experience of one iteration, which depends on the seed, its number and the weights."""
+        """One iteration; it depends on the seed, its number and the weights alone."""
         actors = Actors(
             policy=self.module.policy,
             old=self.module.take_snapshot(),
@@ -245,11 +245,11 @@ def check_trainer(trainer: lightning.Trainer) -> None:
     """Raises where the Trainer would train on old rollouts, or on other gradients than meant."""
     if trainer.reload_dataloaders_every_n_epochs != 1:
         raise ValueError(
-            "trainer.reload_dataloaders_every_n_epochs is "
-            f"{trainer.reload_dataloaders_every_n_epochs}; each epoch needs fresh rollouts: set it to 1."
+            "Each epoch needs fresh rollouts: set trainer.reload_dataloaders_every_n_epochs to 1. "
+            f"It is {trainer.reload_dataloaders_every_n_epochs}."
         )
     if trainer.accumulate_grad_batches != 1:
         raise ValueError(
-            f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}; it follows from "
-            "batching.mini_batch_rows and batching.micro_batch_rows: set those, and leave it at 1."
+            f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}; leave it at 1: "
+            "it follows from batching.mini_batch_rows and batching.micro_batch_rows."
         )
