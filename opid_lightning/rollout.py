@@ -27,17 +27,23 @@ class SessionPool:
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
+        self._open: list[Session] = []
         self._idle: list[Session] = []
 
     def take(self) -> Session:
-        return self._idle.pop() if self._idle else self.environment.open()
+        if not self._idle:
+            self._idle.append(self.environment.open())
+            self._open.append(self._idle[-1])
+        return self._idle.pop()
 
     def give_back(self, session: Session) -> None:
         self._idle.append(session)
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        """Closes all, also those that a rollout which failed never gave back."""
+        self._idle.clear()
+        while self._open:
+            self._open.pop().close()
 
 
 @dataclass(frozen=True)
@@ -73,21 +79,16 @@ class Rollout:
         listener: Listener,
     ) -> tuple[Trajectory, ...]:
         """The trajectories in the order (task, attempt), whichever ended first."""
-        waiting = deque((task, attempt) for task in tasks for attempt in range(self.group_size))
         _check_distinct(tasks)
+        waiting = deque((task, attempt) for task in tasks for attempt in range(self.group_size))
         listener.on_stage_start("rollout", len(waiting))
         play = _Play(self, sessions, generation, encode, seed, listener)
-        try:
-            while waiting or play.asked:
-                while waiting and len(play.asked) < self.max_concurrent:
-                    play.start(*waiting.popleft())
-                if play.asked:
-                    for completion in generation.collect():
-                        play.advance(completion)
-        finally:
-            # Where anything fails, the owner of the pool can still close all sessions.
-            for episode, _ in play.asked.values():
-                sessions.give_back(episode.session)
+        while waiting or play.asked:
+            while waiting and len(play.asked) < self.max_concurrent:
+                play.start(*waiting.popleft())
+            if play.asked:
+                for completion in generation.collect():
+                    play.advance(completion)
         listener.on_stage_end("rollout", play.num_tokens)
         return tuple(
             play.ended[task.id, attempt] for task in tasks for attempt in range(self.group_size)
@@ -182,16 +183,18 @@ class _Play:
         """The newest history that fits; room for the skill is kept, so that it is never cut."""
         environment, history = self.sessions.environment, episode.history
         budget = self.rollout.max_prompt_tokens - self.rollout.skill_tokens
-        needed = 0
-        for num_dropped in range(len(history) + 1):
-            text = environment.prompt(episode.goal, history[num_dropped:], episode.observation)
+        # Turns that the environment would not have shown anyway are not counted as dropped.
+        texts = dict.fromkeys(
+            environment.prompt(episode.goal, history[start:], episode.observation)
+            for start in range(len(history) + 1)
+        )
+        for num_dropped, text in enumerate(texts):
             token_ids = self.encode(text.text)
-            needed = len(token_ids)
-            if needed <= budget:
+            if len(token_ids) <= budget:
                 return Prompt(text, token_ids, num_dropped)
         raise ValueError(
-            f"step {len(episode.steps)} of task {episode.task.id!r} needs a prompt of {needed} "
-            f"tokens without any history, but {budget} are given: rollout.max_prompt_tokens="
+            f"step {len(episode.steps)} of task {episode.task.id!r} needs a prompt of "
+            f"{len(token_ids)} tokens without any history, but {budget} are given: rollout.max_prompt_tokens="
             f"{self.rollout.max_prompt_tokens} less rollout.skill_tokens="
             f"{self.rollout.skill_tokens}, kept free for the skill. Raise the first or lower the "
             "second"

@@ -1,0 +1,131 @@
+"""A whole run on keydoor, small enough for a test: the real Trainer, module and data module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from opid_lightning.callbacks import PolicyHealth, RoutingStatistics, SkillExtraction
+from opid_lightning.datamodule import Evaluation, RolloutDataModule
+from opid_lightning.envs.keydoor import Keydoor
+from opid_lightning.hooks import RolloutCallback
+from opid_lightning.learning.advantage import Advantage
+from opid_lightning.learning.batching import Batching
+from opid_lightning.learning.loss import Loss
+from opid_lightning.lm.policy import PolicySource
+from opid_lightning.module import OPIDModule
+from opid_lightning.protocols import Sampler
+from opid_lightning.rollout import Rollout
+from opid_lightning.sampling.hugging_face import HuggingFace
+from opid_lightning.skills.routing import Routing
+from opid_lightning.skills.rules import Rules
+from opid_lightning.types import Experience
+
+# Heavy enough for skills to change the weights visibly in one iteration.
+OPID = Advantage(episode_weight=0.1, step_weight=0.1)
+GRPO = Advantage(episode_weight=0.0, step_weight=0.0)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a finished run leaves behind."""
+
+    module: OPIDModule
+    trainer: lightning.Trainer
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        return self.module.policy.model.state_dict()
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        return {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+
+
+class KeepExperience(RolloutCallback):
+    """Keeps the last experience to look at."""
+
+    experience: Experience
+
+    def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
+        self.experience = experience
+
+
+def analysing() -> list[lightning.Callback]:
+    return [SkillExtraction(Rules()), RoutingStatistics(), PolicyHealth()]
+
+
+def sgd(parameters: Any) -> torch.optim.Optimizer:
+    """Unlike Adam's, its step is linear in the gradient: a wrong scale shows."""
+    return torch.optim.SGD(parameters, lr=0.5)
+
+
+def fit(
+    folder: Path,
+    callbacks: Sequence[lightning.Callback] | None = None,
+    *,
+    iterations: int = 2,
+    advantage: Advantage = OPID,
+    loss: Loss = Loss(),
+    batching: Batching = Batching(mini_batch_rows=16, micro_batch_rows=4),
+    rollout: Rollout = Rollout(
+        group_size=4, max_prompt_tokens=512, skill_tokens=256, max_response_tokens=4
+    ),
+    sampler: Sampler | None = None,
+    snapshot: Literal["shared", "copy"] = "shared",
+    precision: Any = "32-true",
+    optimizer: Any = torch.optim.AdamW,
+    resume_from: Path | None = None,
+) -> Run:
+    """Trains keydoor's own policy for a few iterations, with checkpoints in `folder`."""
+    module = OPIDModule(PolicySource("keydoor"), loss, optimizer, snapshot=snapshot)
+    data = RolloutDataModule(
+        env=Keydoor(),
+        sampler=sampler or HuggingFace(),
+        rollout=rollout,
+        routing=Routing(),
+        batching=batching,
+        advantage=advantage,
+        evaluation=Evaluation(num_tasks=8),
+        tasks_per_iteration=4,
+        seed=7,
+    )
+    checkpoint = ModelCheckpoint(
+        folder / "checkpoints", save_last=True, save_top_k=-1, save_on_train_epoch_end=True
+    )
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_epochs=iterations,
+        precision=precision,
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        limit_val_batches=0,
+        gradient_clip_val=1.0,
+        logger=CSVLogger(folder, name="", version=""),
+        callbacks=[*(analysing() if callbacks is None else callbacks), checkpoint],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        default_root_dir=folder,
+    )
+    trainer.fit(module, data, ckpt_path=resume_from)
+    return Run(module, trainer)
+
+
+def assert_same_weights(one: Run, other: Run) -> None:
+    """Bit for bit."""
+    for name, value in one.weights.items():
+        assert torch.equal(value, other.weights[name]), f"{name} differs"
+
+
+def largest_difference(one: Run, other: Run) -> float:
+    return max(
+        float((value - other.weights[name]).abs().max()) for name, value in one.weights.items()
+    )
