@@ -1,0 +1,139 @@
+"""keydoor: a corridor with a key and a door. Solvable by hand, learnable in under a minute.
+
+    . A . K D      A you, K the key, D the door: right, right, take, right, open
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opid_lightning.protocols import Session, Split
+from opid_lightning.types import Action, Observation, Opening, PromptText, Task, Turn
+
+ACTIONS = ("left", "right", "take", "open")
+GOAL = "take the key and open the door"
+INVALID = "nothing"  # played for a response that names no action
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where everything is at the start, counted from the left end of the corridor."""
+
+    start: int
+    key: int
+    door: int
+
+    @property
+    def kind(self) -> str:
+        """Whether the way from the start over the key to the door turns round."""
+        turns = (self.key - self.start) * (self.door - self.key) < 0
+        return "turn_round" if turns else "straight_on"
+
+    @property
+    def id(self) -> str:
+        return f"start{self.start}-key{self.key}-door{self.door}"
+
+
+@dataclass(frozen=True)
+class Keydoor:
+    """All corridors of one size, with some places of key and door held out for validation."""
+
+    size: int = 5
+    max_steps: int = 15
+    history_length: int = 1  # past turns that a prompt shows
+    win_reward: float = 10.0
+    seed: int = 0  # of the split
+
+    def __post_init__(self) -> None:
+        if self.size < 3:
+            raise ValueError(f"env.size is {self.size}, expected at least 3")
+        if self.max_steps < 1:
+            raise ValueError(f"env.max_steps is {self.max_steps}, expected at least 1")
+        if self.history_length < 0:
+            raise ValueError(f"env.history_length is {self.history_length}, expected at least 0")
+
+    def tasks(self, split: Split) -> Sequence[Task]:
+        """valid_seen has new starts among places seen in training, valid_unseen new places."""
+        source = random.Random(self.seed)
+        cells = range(self.size)
+        places = [(key, door) for key in cells for door in cells if key != door]
+        source.shuffle(places)
+        num_unseen = max(1, len(places) // 5)
+        layouts: dict[str, list[Layout]] = {"train": [], "valid_seen": [], "valid_unseen": []}
+        for index, (key, door) in enumerate(places):
+            held_out = source.randrange(self.size)
+            for start in cells:
+                seen = "valid_seen" if start == held_out else "train"
+                layouts["valid_unseen" if index < num_unseen else seen].append(
+                    Layout(start, key, door)
+                )
+        return [Task(layout.id, layout.kind, layout) for layout in layouts[split]]
+
+    def open(self) -> Session:
+        return _Corridor(self.size, self.win_reward)
+
+    def prompt(self, goal: str, history: Sequence[Turn], observation: Observation) -> PromptText:
+        shown = history[-self.history_length :] if self.history_length else ()
+        past = [f"{turn.observation.text} you did {turn.action.text} ." for turn in shown]
+        return PromptText(
+            task=f"{goal} .",
+            situation=" ".join([*past, observation.text]),
+            request=f"you can {' , '.join(observation.admissible)} .",
+        )
+
+    def action(self, response: str, observation: Observation) -> Action:
+        """The first word that is an action; forgiving, so that chance finds actions at all."""
+        named = [word for word in response.lower().split() if word in ACTIONS]
+        return Action(named[0], True) if named else Action(INVALID, False)
+
+
+class _Corridor:
+    """A live game."""
+
+    def __init__(self, size: int, win_reward: float) -> None:
+        self.size = size
+        self.win_reward = win_reward
+
+    def reset(self, task: Task) -> Opening:
+        self.layout: Layout = task.payload
+        self.position = self.layout.start
+        self.has_key = False
+        self.won = False
+        return Opening(GOAL, self._observation(self._description()))
+
+    def step(self, action: str) -> Observation:
+        if action not in self._admissible():
+            return self._observation(f"nothing happens . {self._description()}")
+        if action == "open":
+            self.won = True
+            return self._observation("you open the door .")
+        self.position += {"left": -1, "right": 1}.get(action, 0)
+        self.has_key = self.has_key or action == "take"
+        return self._observation(self._description())
+
+    def close(self) -> None:
+        """Holds nothing to close."""
+
+    def _admissible(self) -> tuple[str, ...]:
+        possible = {
+            "left": self.position > 0,
+            "right": self.position < self.size - 1,
+            "take": self.position == self.layout.key and not self.has_key,
+            "open": self.position == self.layout.door and self.has_key,
+        }
+        return tuple(action for action in ACTIONS if possible[action] and not self.won)
+
+    def _description(self) -> str:
+        key = "held" if self.has_key else self._direction(self.layout.key)
+        return f"the key is {key} , the door is {self._direction(self.layout.door)} ."
+
+    def _direction(self, place: int) -> str:
+        if place == self.position:
+            return "here"
+        return "left" if place < self.position else "right"
+
+    def _observation(self, text: str) -> Observation:
+        reward = self.win_reward if self.won else 0.0
+        return Observation(text, self._admissible(), reward, done=self.won, won=self.won)
