@@ -1,0 +1,76 @@
+"""ALFWorld as an Environment."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from opid_lightning.envs.alfworld.games import find_game, list_tasks
+from opid_lightning.envs.alfworld.generation import generated_games
+from opid_lightning.envs.alfworld.prompt import write_prompt
+from opid_lightning.envs.alfworld.responses import read_action
+from opid_lightning.envs.alfworld.session import TextWorldSession
+from opid_lightning.envs.alfworld.stock import DATA_VARIABLE
+from opid_lightning.protocols import Session, Split
+from opid_lightning.types import Action, Observation, PromptText, Task, Turn
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class ALFWorld:
+    """Household tasks: find, clean, heat, cool and place things, or look at them under a lamp."""
+
+    max_steps: int = 30
+    history_length: int = 5  # turns that a prompt shows
+    win_reward: float = 1.0
+    validity: Literal["format", "admissible"] = "format"  # what makes an action valid
+    data: str | None = None  # holds json_2.1.1; else $ALFWORLD_DATA, else games are generated
+    num_train_games: int = 120  # generated
+    num_valid_games: int = 30  # generated, in each of the two validation splits
+    games_seed: int = 0
+    cache: str | None = None  # of generated games; default: in the user's cache folder
+
+    def __post_init__(self) -> None:
+        least = {"max_steps": 1, "history_length": 0, "num_train_games": 1, "num_valid_games": 1}
+        for name, bound in least.items():
+            if (value := getattr(self, name)) < bound:
+                raise ValueError(f"env.{name} is {value}, expected at least {bound}")
+        if not self.win_reward > 0:
+            raise ValueError(f"env.win_reward is {self.win_reward}, expected more than 0")
+        if self.validity not in ("format", "admissible"):
+            raise ValueError(f"env.validity is {self.validity!r}, expected format or admissible")
+
+    def tasks(self, split: Split) -> Sequence[Task]:
+        return list_tasks(self._data_folder(), split)
+
+    def task_from(self, path: str | Path) -> Task:
+        """The game in a game.tw-pddl file or in its folder."""
+        return find_game(path)
+
+    def open(self) -> Session:
+        return TextWorldSession(self.win_reward)
+
+    def prompt(self, goal: str, history: Sequence[Turn], observation: Observation) -> PromptText:
+        return write_prompt(goal, history, observation, self.history_length)
+
+    def action(self, response: str, observation: Observation) -> Action:
+        action = read_action(response)
+        if self.validity == "admissible" and action.text not in observation.admissible:
+            return replace(action, is_valid=False)
+        return action
+
+    def _data_folder(self) -> Path:
+        if given := self.data or os.environ.get(DATA_VARIABLE):
+            return Path(given).expanduser()
+        folder = generated_games(
+            self.num_train_games, self.num_valid_games, self.games_seed, self.cache
+        )
+        _log.warning(
+            "env.data and %s are not set: playing generated games, %s", DATA_VARIABLE, folder
+        )
+        return folder

@@ -1,0 +1,148 @@
+"""Game folders on disk: which there are, whether they are whole, what is in one.
+
+json_2.1.1/train/pick_heat_then_place_in_recep-Apple-None-CounterTop-2/trial_T2019.../
+    game.tw-pddl      domain, grammar, problem, solvable, walkthrough
+    traj_data.json    task type and parameters
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from opid_lightning.types import Task
+
+TASK_TYPES = (
+    "pick_and_place_simple",
+    "look_at_obj_in_light",
+    "pick_clean_then_place_in_recep",
+    "pick_heat_then_place_in_recep",
+    "pick_cool_then_place_in_recep",
+    "pick_two_obj_and_place",
+)
+RELEASE = "json_2.1.1"
+GAME, TRAJECTORY = "game.tw-pddl", "traj_data.json"
+
+_KEYS = ("pddl_domain", "grammar", "pddl_problem")
+_TAIL_BYTES = 16_384  # holds what follows the problem: solvable, walkthrough
+_SOLVABLE = re.compile(rb'"solvable":\s*(true|false|null)')
+_FIX = (
+    "Run `alfworld-download` again (with --data-dir, or with ALFWORLD_DATA set to where the "
+    "games belong), point env.data or ALFWORLD_DATA at a folder that holds a whole "
+    f"{RELEASE}, or leave both unset to play generated games"
+)
+
+
+def list_tasks(data: Path, split: str) -> tuple[Task, ...]:
+    """Every solvable game of the six types, by path.
+
+    Each folder must hold both files, each ending as JSON does: a download or unpacking that
+    stopped half-way shows without parsing the 3,553 files (the last 16 kB of each are read).
+    Games with a movable receptacle or a sliced object ship without a game file and are no
+    part of ALFWorld's text games.
+    """
+    folder = _split_folder(data, split)
+    trials = list(_trials(folder))
+    broken = [problem for trial in trials if (problem := _missing_part(trial))]
+    if broken or not trials:
+        found = (
+            f"{len(broken)} of {len(trials)} game folders in it are incomplete. {broken[0]}"
+            if broken
+            else "it holds no game folders"
+        )
+        raise ValueError(
+            f"the ALFWorld games in {folder} cannot be used: {found}. Expected in each "
+            f"<task type>-.../trial_.../ a whole {GAME} and {TRAJECTORY}. {_FIX}"
+        )
+    tasks = tuple(_task(trial / GAME) for trial in trials if _is_solvable(trial / GAME))
+    if not tasks:
+        raise ValueError(
+            f"none of the {len(trials)} ALFWorld games in {folder} is solvable. {_FIX}"
+        )
+    return tasks
+
+
+def find_game(path: str | Path) -> Task:
+    """The game in a file or folder, wherever it lies."""
+    game = Path(path).expanduser()
+    game = game / GAME if game.is_dir() else game
+    if not game.is_file():
+        raise ValueError(f"there is no game at {game}: expected a {GAME} or the folder of one")
+    return _task(game.resolve())
+
+
+def read_game(game: Path) -> dict[str, Any]:
+    try:
+        data: dict[str, Any] = json.loads(game.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise corrupt_game(game, "the file is gone") from error
+    except ValueError as error:
+        raise corrupt_game(game, f"it is no JSON: {error}") from error
+    missing = [
+        key for key in _KEYS if not (isinstance(data, dict) and isinstance(data.get(key), str))
+    ]
+    if missing:
+        raise corrupt_game(game, f"the texts {', '.join(missing)} are missing")
+    return data
+
+
+def corrupt_game(game: Path, found: str) -> ValueError:
+    return ValueError(
+        f"the ALFWorld game {game} cannot be played: {found}. Expected JSON with the texts "
+        f"{', '.join(_KEYS)}. {_FIX}"
+    )
+
+
+def _split_folder(data: Path, split: str) -> Path:
+    folder = data / RELEASE / split
+    if folder.is_dir():
+        return folder
+    held = sorted(entry.name for entry in data.iterdir())[:8] if data.is_dir() else None
+    found = "that folder does not exist" if held is None else f"it holds {held or 'nothing'}"
+    if data.name == RELEASE:
+        found += f"; give its parent {data.parent}"
+    elif (data / RELEASE).is_dir():
+        found = f"{RELEASE} is there, but has no folder {split!r}"
+    raise ValueError(f"no ALFWorld games in {data}: {found}. Expected {folder}. {_FIX}")
+
+
+def _trials(folder: Path) -> Iterator[Path]:
+    """Folders of the six task types, in order, whether whole or not."""
+    for goal in sorted(folder.iterdir()):
+        is_left_out = "movable" in goal.name or "Sliced" in goal.name
+        if goal.is_dir() and _kind(goal.name) and not is_left_out:
+            yield from (trial for trial in sorted(goal.iterdir()) if trial.is_dir())
+
+
+def _missing_part(trial: Path) -> str | None:
+    for name in (GAME, TRAJECTORY):
+        path = trial / name
+        if not path.is_file():
+            return f"{path} is missing"
+        if not _tail(path).rstrip().endswith(b"}"):
+            return f"{path} is cut short at {path.stat().st_size} bytes"
+    return None
+
+
+def _tail(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        return file.read()
+
+
+def _is_solvable(game: Path) -> bool:
+    found = _SOLVABLE.findall(_tail(game))
+    return found[-1] == b"true" if found else bool(read_game(game).get("solvable"))
+
+
+def _task(game: Path) -> Task:
+    """Named by split, goal and trial, wherever the data folder lies."""
+    return Task("/".join(game.parts[-4:-1]), _kind(game.parent.parent.name) or "other", str(game))
+
+
+def _kind(goal: str) -> str | None:
+    kind = goal.partition("-")[0]
+    return kind if kind in TASK_TYPES else None

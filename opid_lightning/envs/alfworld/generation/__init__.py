@@ -1,0 +1,8 @@
+"""Games built from the floor plans that the alfworld package ships.
+
+floor_plans ─► goals ─► furnishing ─► problem | walkthrough ─► writing
+"""
+
+from opid_lightning.envs.alfworld.generation.writing import generated_games
+
+__all__ = ["generated_games"]

@@ -1,0 +1,126 @@
+"""Generated games on disk, in the layout that ALFWorld reads, kept from run to run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from opid_lightning.envs.alfworld.games import GAME, RELEASE, TASK_TYPES, TRAJECTORY
+from opid_lightning.envs.alfworld.generation.floor_plans import floor_plan, plan_numbers
+from opid_lightning.envs.alfworld.generation.furnishing import Room, furnish
+from opid_lightning.envs.alfworld.generation.goals import goals_of
+from opid_lightning.envs.alfworld.generation.problem import write_problem
+from opid_lightning.envs.alfworld.generation.walkthrough import walk
+from opid_lightning.envs.alfworld.stock import shipped
+
+VERSION = 1  # of what a seed yields; part of the cache's key
+GOAL_PLACE = "UNKNOWN GOAL"  # in alfworld's grammar
+
+
+@dataclass(frozen=True)
+class Game:
+    folder: str  # train/<task type>-.../trial_...
+    room: Room
+    words: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return Path(self.folder).name
+
+    def files(self) -> dict[str, str]:
+        problem, walkthrough = write_problem(self.room, self.name), walk(self.room)
+        game = {
+            "pddl_domain": _shipped_text("alfred.pddl"),
+            "grammar": _shipped_text("alfred.twl2").replace(GOAL_PLACE, self.words),
+            "pddl_problem": problem,
+            "solvable": True,
+            "walkthrough": walkthrough,
+        }
+        plan = self.room.plan
+        trajectory = {
+            "task_id": self.name,
+            "task_type": self.room.goal.task_type,
+            "pddl_params": self.room.goal.parameters,
+            "turk_annotations": {
+                "anns": [{"task_desc": f"{self.words}.", "high_descs": walkthrough}]
+            },
+            "scene": {
+                "floor_plan": plan.name,
+                "scene_num": plan.number,
+                "random_seed": self.seed,
+            },
+        }
+        return {
+            GAME: json.dumps(game),
+            TRAJECTORY: json.dumps(trajectory),
+            "initial_state.pddl": problem,
+        }
+
+
+def generate(split: str, num_games: int, seed: int) -> Iterator[Game]:
+    """The six task types in turn. Every game depends on its split, number and seed alone."""
+    numbers = plan_numbers(is_unseen=split == "valid_unseen")
+    for index in range(num_games):
+        rng = random.Random(f"{VERSION} {seed} {split} {index}")
+        task_type = TASK_TYPES[index % len(TASK_TYPES)]
+        number = rng.choice([number for number in numbers if goals_of(number, task_type)])
+        goals = goals_of(number, task_type)
+        # Objects are drawn first: those that fit in many receptacles would crowd out the rest.
+        kind = rng.choice(sorted({goal.object_kind for goal in goals}))
+        goal = rng.choice([goal for goal in goals if goal.object_kind == kind])
+        room = furnish(floor_plan(number), goal, rng)
+        folder = f"{split}/{goal.folder_name(room.plan)}/trial_G{seed}_{index:06d}"
+        yield Game(folder, room, goal.words(rng), seed)
+
+
+def generated_games(num_train: int, num_valid: int, seed: int, cache_folder: str | None) -> Path:
+    """The folder that holds them; they are made there if this is the first time."""
+    root = Path(cache_folder).expanduser() if cache_folder else _user_cache()
+    folder = root / f"games-v{VERSION}-seed{seed}-train{num_train}-valid{num_valid}"
+    if not folder.is_dir():
+        sizes = {"train": num_train, "valid_seen": num_valid, "valid_unseen": num_valid}
+        root.mkdir(parents=True, exist_ok=True)
+        # Made aside and renamed: a run that is stopped leaves no half set, and of two runs
+        # that start together one wins.
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=root))
+        try:
+            for split, num_games in sizes.items():
+                for game in generate(split, num_games, seed):
+                    _write(draft / RELEASE / game.folder, game)
+            draft.chmod(0o755)
+            _publish(draft, folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def _write(folder: Path, game: Game) -> None:
+    folder.mkdir(parents=True)
+    for name, text in game.files().items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _publish(draft: Path, folder: Path) -> None:
+    try:
+        draft.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+
+
+def _user_cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser() / "opid_lightning" / "alfworld"
+
+
+@cache
+def _shipped_text(name: str) -> str:
+    return shipped(f"data/{name}").read_text(encoding="utf-8")

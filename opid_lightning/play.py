@@ -1,0 +1,113 @@
+"""One game by hand, from a list of commands or by a policy, as one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from opid_lightning.protocols import Environment
+from opid_lightning.types import Action, Observation, Task, Turn
+
+# Goal, past turns and what is seen now, to the next command; None ends the game.
+Actor = Callable[[str, tuple[Turn, ...], Observation], str | None]
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Plays a list. Its length limits the game, not the environment's max_steps."""
+
+    commands: tuple[str, ...]
+
+    def __call__(
+        self, goal: str, history: tuple[Turn, ...], observation: Observation
+    ) -> str | None:
+        step = len(history)
+        return self.commands[step] if step < len(self.commands) else None
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """A person, who ends the game with an empty line's end of input (Ctrl-D)."""
+
+    source: TextIO
+    screen: TextIO
+
+    def __call__(
+        self, goal: str, history: tuple[Turn, ...], observation: Observation
+    ) -> str | None:
+        if not history:
+            print(f"Goal: {goal}\n", file=self.screen)
+        print(observation.text, file=self.screen)
+        if observation.admissible:
+            print(f"Admissible: {', '.join(observation.admissible)}", file=self.screen)
+        while True:
+            print("> ", end="", file=self.screen, flush=True)
+            line = self.source.readline()
+            if not line:
+                return None
+            if command := line.strip():
+                return command
+
+
+def commands_from(file: str | Path) -> Commands:
+    """One command a line; blank lines are left out."""
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise ValueError(
+            f"there is no file of commands at {path}: expected a text file with one command a "
+            "line, or commands=- to type them"
+        )
+    return commands_in(path.read_text(encoding="utf-8").splitlines())
+
+
+def commands_in(lines: Iterable[str]) -> Commands:
+    return Commands(tuple(command for line in lines if (command := line.strip())))
+
+
+def from_terminal(source: TextIO | None = None, screen: TextIO | None = None) -> Terminal:
+    """Observations go to the error stream, so that the output is nothing but JSON."""
+    return Terminal(source or sys.stdin, screen or sys.stderr)
+
+
+def play(
+    environment: Environment, task: Task, actor: Actor, out: TextIO | None = None
+) -> Observation:
+    """Plays until the game is done or the actor ends it; returns the last observation.
+
+    A policy has the environment's max_steps, as in training; a list of commands and a person
+    end by themselves.
+    """
+    max_steps = None if isinstance(actor, Commands | Terminal) else environment.max_steps
+    out = out or sys.stdout
+    session = environment.open()
+    try:
+        opening = session.reset(task)
+        observation, history = opening.observation, tuple[Turn, ...]()
+        _write(out, 0, None, observation)
+        while not observation.done and len(history) != max_steps:
+            command = actor(opening.goal, history, observation)
+            if command is None:
+                break
+            history = (*history, Turn(observation, Action(command, is_valid=True)))
+            observation = session.step(command)
+            _write(out, len(history), command, observation)
+        return observation
+    finally:
+        session.close()
+
+
+def _write(out: TextIO, step: int, command: str | None, observation: Observation) -> None:
+    record = {
+        "step": step,
+        "command": command,
+        "observation": observation.text,
+        "admissible": list(observation.admissible),
+        "reward": observation.reward,
+        "done": observation.done,
+        "won": observation.won,
+    }
+    print(json.dumps(record, ensure_ascii=False), file=out, flush=True)
