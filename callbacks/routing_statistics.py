@@ -1,0 +1,114 @@
+"""RoutingStatistics: what was analysed and routed where, and how much that weighs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import lightning
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from opid_lightning.hooks import RolloutCallback
+from opid_lightning.types import Experience, RouteLevel, Sample, SkillLevel
+
+
+class RoutingStatistics(RolloutCallback):
+    """Logs the skill, routing, advantage and delta metrics of docs/metrics.md."""
+
+    def __init__(self) -> None:
+        self._metrics: dict[str, float] = {}
+
+    def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
+        self._metrics = routing_statistics(experience)
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        pl_module.log_dict(self._metrics, on_step=False, on_epoch=True)
+
+
+def routing_statistics(experience: Experience) -> dict[str, float]:
+    """Metrics by name; means over nothing are left out, not 0."""
+    return {
+        **skill_counts(experience),
+        **routed_shares(experience.samples),
+        **advantage_sizes(experience.samples),
+        **delta_means(experience.samples),
+    }
+
+
+def skill_counts(experience: Experience) -> dict[str, float]:
+    hindsight = experience.hindsight
+    statuses = Counter(hindsight.status(t.id) for t in experience.trajectories)
+    reasons = Counter(hindsight.failures.values())
+    return {
+        "skills/analysed": float(statuses["analysed"]),
+        "skills/failed": float(statuses["failed"]),
+        "skills/skipped": float(statuses["skipped"]),
+        **{f"skills/failed_{reason}": float(n) for reason, n in sorted(reasons.items())},
+    }
+
+
+def routed_shares(samples: Sequence[Sample]) -> dict[str, float]:
+    levels = Counter(scored_level(sample) for sample in samples)
+    names: tuple[RouteLevel, ...] = ("episode", "step", "both", "none")
+    return {
+        **{f"routing/{name}_share": levels[name] / len(samples) for name in names},
+        "routing/over_budget": float(sum(is_over_budget(sample) for sample in samples)),
+    }
+
+
+def scored_level(sample: Sample) -> RouteLevel:
+    """By which skills the row was scored, which is less than its route where one did not fit."""
+    levels = sample.scored.skill_logprobs.keys()
+    if len(levels) == 2:
+        return "both"
+    return next(iter(levels), "none")
+
+
+def is_over_budget(sample: Sample) -> bool:
+    route = sample.scored.routed.route
+    num_routed = bool(route.episode_skill) + bool(route.step_skill)
+    return len(sample.scored.routed.skill_prompt_ids) < num_routed
+
+
+def advantage_sizes(samples: Sequence[Sample]) -> dict[str, float]:
+    """Both terms as means over the same response tokens, so that the ratio compares like things."""
+    skill = torch.cat([sample.skill_advantage for sample in samples]).abs()
+    outcome = torch.cat(
+        [torch.full_like(s.skill_advantage, s.outcome_advantage) for s in samples]
+    ).abs()
+    if not skill.numel():
+        return {}
+    sizes = {
+        "advantage/outcome_abs_mean": outcome.mean().item(),
+        "advantage/skill_abs_mean": skill.mean().item(),
+    }
+    if outcome.any():
+        sizes["advantage/skill_to_outcome_ratio"] = (skill.mean() / outcome.mean()).item()
+    return sizes
+
+
+def delta_means(samples: Sequence[Sample]) -> dict[str, float]:
+    """Means of `log pi_old(y | h~) - log pi_old(y | h)` over the tokens that a skill scored."""
+    levels: tuple[SkillLevel, ...] = ("episode", "step")
+    deltas = [
+        (level, sample.scored.routed.trajectory.won, sample.scored.delta(level))
+        for sample in samples
+        for level in levels
+        if level in sample.scored.skill_logprobs
+    ]
+    parts: dict[str, list[Float[Tensor, " R"]]] = {
+        "episode": [delta for level, _, delta in deltas if level == "episode"],
+        "step": [delta for level, _, delta in deltas if level == "step"],
+        "abs": [delta.abs() for _, _, delta in deltas],
+        "success": [delta for _, won, delta in deltas if won],
+        "failure": [delta for _, won, delta in deltas if not won],
+    }
+    return {
+        f"delta/{name}_mean": torch.cat(part).mean().item()
+        for name, part in parts.items()
+        if sum(delta.numel() for delta in part)
+    }
