@@ -274,6 +274,7 @@ class Totals:
     num_tokens: int
     max_response: int
     num_batches: int  # micro-batches that an optimizer step accumulates
+    num_routed_tokens: int  # response tokens that a skill context scored
 
 
 @dataclass(frozen=True)

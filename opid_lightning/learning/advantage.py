@@ -1,0 +1,165 @@
+"""The advantage of every response token: outcome, state and skill terms (paper, section 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor
+
+from opid_lightning.learning.checks import check_logprobs, check_range, check_word
+from opid_lightning.learning.groups import first_rows, number_groups
+from opid_lightning.learning.outcome import (
+    GroupNormalisation,
+    SingleMember,
+    episode_scores,
+    penalties,
+)
+from opid_lightning.learning.returns import discounted_returns
+from opid_lightning.learning.rows import Rows
+from opid_lightning.learning.skill_advantage import skill_advantages
+from opid_lightning.learning.state_groups import state_groups
+from opid_lightning.types import Sample, ScoredStep, SkillLevel
+
+SKILL_LEVELS: tuple[SkillLevel, ...] = ("episode", "step")
+
+
+@dataclass(frozen=True)
+class Advantage:
+    """`A = A_outcome + state_weight * A_state + lambda * delta` of each row and token.
+
+    A row's score is its trajectory's reward. The defaults are the paper's; the reference code
+    takes `over="steps"`, `deviation="unbiased"`, `single_member="raw"` and the penalty before
+    normalisation.
+    """
+
+    normalise: Literal["mean", "mean_std"] = "mean_std"
+    over: Literal["trajectories", "steps"] = "trajectories"  # what counts once in the statistics
+    deviation: Literal["population", "unbiased"] = "population"
+    single_member: Literal["zero", "raw"] = "zero"  # advantage of a group of one: 0, or its score
+    epsilon: float = 1e-6
+    divide_by_length: bool = False  # a row's score is the trajectory's reward per step
+    invalid_action_penalty: float = 0.0
+    penalty_after_normalisation: bool = True
+    episode_weight: float = 0.001
+    step_weight: float = 0.001
+    # Scales the skill term so that mean |lambda * delta| is this share of mean |A_outcome|.
+    target_ratio: float | None = None
+    normalise_delta: bool = False
+    clip_delta: float | None = None
+    state_weight: float = 0.0  # GiGPO's step advantage
+    gamma: float = 0.95
+    state_similarity: float | None = None  # from which ratio on observations count as the same
+
+    def __post_init__(self) -> None:
+        check_word("advantage.normalise", self.normalise, ("mean", "mean_std"))
+        check_word("advantage.over", self.over, ("trajectories", "steps"))
+        check_word("advantage.deviation", self.deviation, ("population", "unbiased"))
+        check_word("advantage.single_member", self.single_member, ("zero", "raw"))
+        for name in ("invalid_action_penalty", "episode_weight", "step_weight", "state_weight"):
+            check_range(f"advantage.{name}", getattr(self, name), at_least=0, hint="0 turns it off")
+        check_range("advantage.epsilon", self.epsilon, above=0)
+        check_range("advantage.gamma", self.gamma, at_least=0, at_most=1)
+        if self.target_ratio is not None:
+            check_range("advantage.target_ratio", self.target_ratio, above=0, hint="null: absolute")
+        if self.clip_delta is not None:
+            check_range("advantage.clip_delta", self.clip_delta, above=0, hint="null: no clipping")
+        if self.state_similarity is not None:
+            check_range("advantage.state_similarity", self.state_similarity, above=0, below=1)
+
+    def check_group_size(self, group_size: int) -> None:
+        """Raises where a group is too small to compare its members."""
+        if group_size >= 2:
+            return
+        deviation = " and divided by its deviation" if self.normalise == "mean_std" else ""
+        raise ValueError(
+            f"group size {group_size} with advantage.normalise={self.normalise}: each outcome is "
+            f"compared with its group's mean{deviation}, so an attempt alone has advantage 0 and "
+            "nothing is learned; let each task be attempted at least 2 times (the paper: 8)"
+        )
+
+    def weight(self, level: SkillLevel) -> float:
+        return self.episode_weight if level == "episode" else self.step_weight
+
+    def needs(self, level: SkillLevel) -> bool:
+        """Whether steps must be scored with skills of this level."""
+        return self.weight(level) > 0
+
+    def __call__(self, steps: Sequence[ScoredStep]) -> tuple[Sample, ...]:
+        """The samples of all steps of an iteration, given in the order played."""
+        check_logprobs(steps)
+        rows = Rows(steps)
+        scores = episode_scores(rows.episode_rewards, rows.episode_lengths, self.divide_by_length)
+        lost = penalties(rows.is_valid, self.invalid_action_penalty)
+        outcome = self.outcome(scores, lost, rows.tasks, rows.trajectories)
+        state = self._state_term(rows, lost)
+        skill = self._skill_term(rows, outcome)
+        terms = zip(steps, outcome.tolist(), state.tolist(), skill, strict=True)
+        return tuple(Sample(*row) for row in terms)
+
+    def outcome(
+        self,
+        scores: Float[Tensor, " B"],
+        lost: Float[Tensor, " B"],
+        tasks: Sequence[Hashable],
+        trajectories: Sequence[Hashable],
+    ) -> Float[Tensor, " B"]:
+        """Each row's score against those of all rows, or all trajectories, of its task."""
+        groups = number_groups(tasks)
+        counted = None
+        if self.over == "trajectories":
+            counted = first_rows(number_groups(zip(tasks, trajectories, strict=True)))
+        normalised = self._normalisation(self.single_member)
+        if self.penalty_after_normalisation:
+            return normalised(scores, groups, counted) - lost
+        return normalised(scores - lost, groups, counted)
+
+    def state(self, returns: Float[Tensor, " B"], groups: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+        """GiGPO's step advantage: each row's return against those from the same state."""
+        return self._normalisation("zero")(returns, groups)
+
+    def skill(
+        self,
+        skill_logprobs: Float[Tensor, "*_"],
+        old_logprobs: Float[Tensor, "*_"],
+        mask: Shaped[Tensor, "*_"],
+    ) -> Float[Tensor, "*_"]:
+        """The skill term of one level, before its weight."""
+        return skill_advantages(
+            skill_logprobs, old_logprobs, mask, self.normalise_delta, self.clip_delta, self.epsilon
+        )
+
+    def _normalisation(self, single_member: SingleMember) -> GroupNormalisation:
+        return GroupNormalisation(self.normalise, self.deviation, single_member, self.epsilon)
+
+    def _state_term(self, rows: Rows, lost: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+        if self.state_weight == 0:
+            return torch.zeros_like(lost)
+        returns = discounted_returns(rows.rewards, rows.trajectories, self.gamma)
+        if not self.penalty_after_normalisation:
+            returns = returns - lost
+        groups = state_groups(rows.tasks, rows.observations, self.state_similarity)
+        return self.state_weight * self.state(returns, groups)
+
+    def _skill_term(
+        self, rows: Rows, outcome: Float[Tensor, " B"]
+    ) -> tuple[Float[Tensor, " R"], ...]:
+        old_logprobs, lengths = rows.old_logprobs, rows.response_lengths
+        term = torch.zeros_like(old_logprobs)
+        for level in filter(self.needs, SKILL_LEVELS):
+            advantages = self.skill(rows.skill_logprobs(level), old_logprobs, rows.is_scored(level))
+            term += self.weight(level) * advantages
+        if self.target_ratio is not None:
+            term *= _relative_scale(term, outcome.repeat_interleave(lengths), self.target_ratio)
+        return torch.split(term, lengths.tolist())
+
+
+def _relative_scale(
+    term: Float[Tensor, " N"], outcome: Float[Tensor, " N"], target_ratio: float
+) -> float:
+    """The factor at which mean |term| over tokens is the wanted share of mean |outcome|."""
+    size = term.abs().sum(dtype=torch.float64).item()
+    return target_ratio * outcome.abs().sum().item() / size if size else 0.0

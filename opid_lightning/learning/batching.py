@@ -1,0 +1,113 @@
+"""How an iteration's rows are cut into optimizer steps, and these into micro-batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from opid_lightning.learning.checks import check_range
+from opid_lightning.lm.padding import pad_right, pad_sequences
+from opid_lightning.types import Batch, BatchPlan, Sample, Totals
+
+
+@dataclass(frozen=True)
+class Batching:
+    """Every optimizer step of an iteration accumulates the same number of micro-batches."""
+
+    mini_batch_rows: int | None = 256  # of an optimizer step; None: all rows in one
+    micro_batch_rows: int = 8  # of a forward; changes memory and speed, not the gradient
+    ppo_epochs: int = 1  # passes over the iteration's rows
+
+    def __post_init__(self) -> None:
+        if self.mini_batch_rows is not None:
+            check_range(
+                "batching.mini_batch_rows", self.mini_batch_rows, at_least=1, hint="null: all rows"
+            )
+        check_range("batching.micro_batch_rows", self.micro_batch_rows, at_least=1)
+        check_range("batching.ppo_epochs", self.ppo_epochs, at_least=1)
+
+    def plan(self, lengths: Sequence[int], seed: int) -> BatchPlan:
+        """In what order rows of these lengths are trained on; a function of the seed.
+
+        Rows are shuffled over optimizer steps, and sorted inside one, so that micro-batches are
+        of similar lengths. A step with fewer rows is filled up with micro-batches without any.
+        """
+        if not lengths:
+            raise ValueError("no rows to train on: the rollout returned trajectories without steps")
+        generator = torch.Generator().manual_seed(seed)
+        num_rows = self.mini_batch_rows or len(lengths)
+        num_batches = -(-min(num_rows, len(lengths)) // self.micro_batch_rows)
+        return tuple(
+            self._micro_batches(shuffled[start : start + num_rows], lengths, num_batches)
+            for _ in range(self.ppo_epochs)
+            for shuffled in [torch.randperm(len(lengths), generator=generator).tolist()]
+            for start in range(0, len(lengths), num_rows)
+        )
+
+    def _micro_batches(
+        self, rows: Sequence[int], lengths: Sequence[int], num_batches: int
+    ) -> tuple[tuple[int, ...], ...]:
+        # Longest first, so that what does not fit in memory fails at once.
+        ordered = sorted(rows, key=lambda row: lengths[row], reverse=True)
+        size = self.micro_batch_rows
+        return tuple(tuple(ordered[i * size : (i + 1) * size]) for i in range(num_batches))
+
+
+def totals_of(samples: Sequence[Sample], num_batches: int) -> Totals:
+    """Sizes of an optimizer step on these samples."""
+    lengths = [len(sample.scored.old_logprobs) for sample in samples]
+    is_routed = [bool(sample.scored.skill_logprobs) for sample in samples]
+    return Totals(
+        num_rows=len(samples),
+        num_tokens=sum(lengths),
+        max_response=max(lengths),
+        num_batches=num_batches,
+        num_routed_tokens=sum(n for n, routed in zip(lengths, is_routed, strict=True) if routed),
+    )
+
+
+def collate(samples: Sequence[Sample], totals: Totals, pad_id: int, temperature: float) -> Batch:
+    """A micro-batch, laid out as drawn in types.Batch; without samples, a row of weight 0."""
+    rows = [sample.scored.routed for sample in samples]
+    padded = pad_sequences(
+        [row.prompt_ids for row in rows] or [(pad_id,)],
+        [row.response_ids for row in rows] or [()],
+        pad_id,
+    )
+    width = padded.response_ids.shape[1]
+    skill = [_routed_logprobs(sample) for sample in samples]
+    return Batch(
+        input_ids=padded.input_ids,
+        attention_mask=padded.attention_mask,
+        response_ids=padded.response_ids,
+        response_mask=padded.response_mask,
+        old_logprobs=_columns([sample.scored.old_logprobs for sample in samples], width),
+        sampler_logprobs=_columns([Tensor(row.step.completion.logprobs) for row in rows], width),
+        advantages=_columns([sample.advantages for sample in samples], width),
+        skill_logprobs=_columns(skill, width),
+        routed_mask=_columns([torch.ones_like(logprobs) for logprobs in skill], width),
+        reference_logprobs=_reference_columns(samples, width),
+        temperature=temperature,
+        totals=totals,
+    )
+
+
+def _columns(rows: Sequence[Float[Tensor, " _"]], width: int) -> Float[Tensor, "B R"]:
+    return pad_right(rows or [torch.empty(0)], width)
+
+
+def _routed_logprobs(sample: Sample) -> Float[Tensor, " _"]:
+    """Of the context to which routing sent the step; none where it sent it nowhere."""
+    contexts = sample.scored.skill_logprobs
+    return contexts.get("step", contexts.get("episode", torch.empty(0)))
+
+
+def _reference_columns(samples: Sequence[Sample], width: int) -> Float[Tensor, "B R"] | None:
+    references = [sample.scored.reference_logprobs for sample in samples]
+    scored = [logprobs for logprobs in references if logprobs is not None]
+    assert len(scored) in (0, len(samples)), "some rows were scored by the reference, some not"
+    return _columns(scored, width) if len(scored) == len(samples) else None

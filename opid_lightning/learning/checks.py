@@ -1,0 +1,64 @@
+"""Checks that stop a run with the setting, or the row, that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from opid_lightning.types import ScoredStep
+
+
+def check_range(
+    name: str,
+    value: float,
+    *,
+    at_least: float = -float("inf"),
+    above: float = -float("inf"),
+    at_most: float = float("inf"),
+    below: float = float("inf"),
+    hint: str = "",
+) -> None:
+    if at_least <= value <= at_most and above < value < below:
+        return
+    bounds = {">=": at_least, ">": above, "<=": at_most, "<": below}
+    limits = " and ".join(f"{sign} {x:g}" for sign, x in bounds.items() if abs(x) != float("inf"))
+    limits = limits or "finite"
+    raise ValueError(f"{name} is {value}; expected {limits}" + (f" ({hint})" if hint else ""))
+
+
+def check_word(name: str, value: str, words: Sequence[str]) -> None:
+    if value not in words:
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(words)}")
+
+
+def check_logprobs(steps: Sequence[ScoredStep]) -> None:
+    """Raises, naming the row and the context, where a log-prob is NaN or infinite."""
+    everything = [logprobs for step in steps for _, logprobs in _contexts(step)]
+    if not everything or torch.cat(everything).isfinite().all():
+        return
+    for step in steps:
+        for context, logprobs in _contexts(step):
+            if not logprobs.isfinite().all():
+                _raise_not_finite(step, context, logprobs)
+
+
+def _contexts(step: ScoredStep) -> Iterator[tuple[str, Float[Tensor, " R"]]]:
+    yield "plain", step.old_logprobs
+    for level, logprobs in step.skill_logprobs.items():
+        assert len(logprobs) == len(step.old_logprobs), f"{level}: wrong number of log-probs"
+        yield f"{level} skill", logprobs
+    if step.reference_logprobs is not None:
+        yield "reference", step.reference_logprobs
+
+
+def _raise_not_finite(step: ScoredStep, context: str, logprobs: Float[Tensor, " R"]) -> None:
+    position = int((~logprobs.isfinite()).nonzero()[0])
+    raise ValueError(
+        f"log-prob {logprobs[position].item()} of response token {position} of "
+        f"{step.routed.trajectory.id}, step {step.routed.step.index}, under the {context} "
+        "context; expected finite numbers. Training has diverged or the precision overflows: go "
+        "back to the last checkpoint with a lower learning rate, or use a wider precision"
+    )

@@ -1,0 +1,161 @@
+"""The loss of a micro-batch: surrogate, KL to the reference, entropy, auxiliary distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from opid_lightning.learning.aggregation import AGGREGATIONS, aggregate
+from opid_lightning.learning.checks import check_range, check_word
+from opid_lightning.learning.distillation import DISTILLATION_MODES, distillation
+from opid_lightning.learning.kl import KL_ESTIMATORS, kl_estimates
+from opid_lightning.learning.surrogate import Surrogate, gspo_surrogate, ppo_surrogate
+from opid_lightning.types import Batch
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The loss to step on, and what is worth watching, detached.
+
+    Averaged over the micro-batches of an optimizer step, loss and metrics are those of the whole
+    step; `ratio_max` alone is of this micro-batch, to be maximised.
+    """
+
+    loss: Float[Tensor, ""]
+    metrics: Mapping[str, Float[Tensor, ""]]
+
+
+@dataclass(frozen=True)
+class Loss:
+    """`surrogate + kl_weight * KL - entropy_weight * H + distillation_weight * distillation`."""
+
+    surrogate: Literal["ppo", "gspo"] = "ppo"
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    dual_clip: float = 3.0  # PPO: ceiling of the ratio where the advantage is negative
+    # GSPO's surrogate is always averaged over sequences; the other terms follow this one.
+    aggregation: Literal[
+        "token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"
+    ] = "token-mean"
+    kl_weight: float = 0.01
+    kl_estimator: Literal["k1", "k2", "k3", "abs"] = "k3"
+    entropy_weight: float = 0.0
+    distillation_weight: float = 0.0
+    distillation_mode: Literal["delta", "importance"] = "delta"
+    distillation_clip: float | None = None
+
+    def __post_init__(self) -> None:
+        check_word("loss.surrogate", self.surrogate, ("ppo", "gspo"))
+        check_word("loss.aggregation", self.aggregation, AGGREGATIONS)
+        check_word("loss.kl_estimator", self.kl_estimator, KL_ESTIMATORS)
+        check_word("loss.distillation_mode", self.distillation_mode, DISTILLATION_MODES)
+        check_range("loss.clip_low", self.clip_low, at_least=0, at_most=1)
+        check_range("loss.clip_high", self.clip_high, at_least=0)
+        check_range("loss.dual_clip", self.dual_clip, above=1)
+        for name in ("kl_weight", "entropy_weight", "distillation_weight"):
+            check_range(f"loss.{name}", getattr(self, name), at_least=0, hint="0 turns it off")
+        if self.distillation_clip is not None:
+            check_range("loss.distillation_clip", self.distillation_clip, above=0, hint="or null")
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.kl_weight > 0
+
+    @property
+    def needs_entropy(self) -> bool:
+        return self.entropy_weight > 0
+
+    def __call__(
+        self,
+        logprobs: Float[Tensor, "B R"],
+        entropy: Float[Tensor, "B R"] | None,
+        batch: Batch,
+    ) -> LossTerms:
+        """The loss is scaled up by the number of micro-batches, as Lightning divides by it."""
+        # What stands at padding must not even be differentiated: infinity times 0 is NaN.
+        logprobs = torch.where(batch.response_mask.bool(), logprobs, 0.0)
+        surrogate = self._surrogate(logprobs, batch)
+        terms = list(self._terms(surrogate, logprobs, entropy, batch))
+        loss = torch.stack([weight * value for _, weight, value in terms]).sum()
+        watched = {name: value.detach() for name, _, value in terms}
+        watched |= _statistics(logprobs.detach(), surrogate, batch)
+        num_batches = batch.totals.num_batches
+        metrics = {name: value * num_batches for name, value in watched.items()}
+        return LossTerms(
+            loss * num_batches, metrics | {"ratio_max": _ratios(logprobs, batch).max()}
+        )
+
+    def _surrogate(self, logprobs: Float[Tensor, "B R"], batch: Batch) -> Surrogate:
+        likelihoods = (logprobs, batch.old_logprobs, batch.advantages)
+        if self.surrogate == "gspo":
+            return gspo_surrogate(*likelihoods, batch.response_mask, self.clip_low, self.clip_high)
+        return ppo_surrogate(*likelihoods, self.clip_low, self.clip_high, self.dual_clip)
+
+    def _terms(
+        self,
+        surrogate: Surrogate,
+        logprobs: Float[Tensor, "B R"],
+        entropy: Float[Tensor, "B R"] | None,
+        batch: Batch,
+    ) -> Iterator[tuple[str, float, Float[Tensor, ""]]]:
+        """Name, weight and value of each term of the loss."""
+        mask, totals = batch.response_mask, batch.totals
+        how = "seq-mean-token-mean" if self.surrogate == "gspo" else self.aggregation
+        yield "policy_loss", 1.0, aggregate(surrogate.losses, mask, how, totals)
+        if self.needs_reference:
+            kl = self._kl(logprobs, batch)
+            yield "kl", self.kl_weight, aggregate(kl, mask, self.aggregation, totals)
+        if self.needs_entropy:
+            assert entropy is not None, "entropy_weight is set, but no entropy was computed"
+            value = aggregate(
+                torch.where(mask.bool(), entropy, 0.0), mask, self.aggregation, totals
+            )
+            yield "entropy", -self.entropy_weight, value
+        if self.distillation_weight > 0:
+            yield "distillation_loss", self.distillation_weight, self._distillation(logprobs, batch)
+
+    def _kl(self, logprobs: Float[Tensor, "B R"], batch: Batch) -> Float[Tensor, "B R"]:
+        if batch.reference_logprobs is None:
+            raise ValueError(
+                f"loss.kl_weight is {self.kl_weight}, but the rows were not scored by a reference "
+                "policy; score them with one, or set loss.kl_weight to 0"
+            )
+        return kl_estimates(logprobs, batch.reference_logprobs, self.kl_estimator)
+
+    def _distillation(self, logprobs: Float[Tensor, "B R"], batch: Batch) -> Float[Tensor, ""]:
+        losses = distillation(
+            logprobs,
+            batch.old_logprobs,
+            batch.skill_logprobs,
+            self.distillation_mode,
+            self.distillation_clip,
+        ).losses
+        # A mean over tokens is over those that a skill scored, as in the reference.
+        totals = replace(batch.totals, num_tokens=batch.totals.num_routed_tokens)
+        return aggregate(losses, batch.routed_mask, self.aggregation, totals)
+
+
+def _ratios(logprobs: Float[Tensor, "B R"], batch: Batch) -> Float[Tensor, "B R"]:
+    """1 at padding, where both log-probs are 0."""
+    return (logprobs.detach() - batch.old_logprobs).exp()
+
+
+def _statistics(
+    logprobs: Float[Tensor, "B R"], surrogate: Surrogate, batch: Batch
+) -> dict[str, Float[Tensor, ""]]:
+    """Means over the response tokens of the optimizer step."""
+    values = {
+        "ratio_mean": _ratios(logprobs, batch),
+        "ppo_kl": batch.old_logprobs - logprobs,
+        "clip_fraction": surrogate.is_clipped.float(),
+        "dual_clip_fraction": surrogate.is_dual_clipped.float(),
+    }
+    return {
+        name: aggregate(value, batch.response_mask, "token-mean", batch.totals)
+        for name, value in values.items()
+    }

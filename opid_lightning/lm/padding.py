@@ -1,0 +1,62 @@
+"""Prompts and responses of different lengths, side by side in tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from opid_lightning.types import TokenIds
+
+
+@dataclass(frozen=True)
+class PaddedSequences:
+    """Prompts end, and responses begin, at one common column.
+
+    input_ids       . . a b c | x y $ .
+                    . a b c d | x $ . .
+    attention_mask  0 0 1 1 1 | 1 1 1 0
+                    0 1 1 1 1 | 1 1 0 0
+    response_mask               1 1 1 0
+                                1 1 0 0
+    """
+
+    input_ids: Int[Tensor, "B S"]
+    attention_mask: Int[Tensor, "B S"]
+    response_ids: Int[Tensor, "B R"]
+    response_mask: Float[Tensor, "B R"]
+
+
+def pad_sequences(
+    prompts: Sequence[TokenIds], responses: Sequence[TokenIds], pad_id: int
+) -> PaddedSequences:
+    """Pads prompts on the left and responses on the right. Responses may be empty, prompts not."""
+    assert prompts and all(prompts), "every row needs a prompt of at least one token"
+    num_prompt = max(map(len, prompts))
+    num_response = max(1, *map(len, responses))  # tensors without columns trouble the model
+    prompt_ids = torch.full((len(prompts), num_prompt), pad_id)
+    response_ids = torch.full((len(prompts), num_response), pad_id)
+    prompt_mask = torch.zeros_like(prompt_ids)
+    response_mask = torch.zeros_like(response_ids)
+    for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
+        prompt_ids[row, num_prompt - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
+        prompt_mask[row, num_prompt - len(prompt) :] = 1
+        response_ids[row, : len(response)] = torch.tensor(response, dtype=torch.long)
+        response_mask[row, : len(response)] = 1
+    return PaddedSequences(
+        input_ids=torch.cat([prompt_ids, response_ids], dim=1),
+        attention_mask=torch.cat([prompt_mask, response_mask], dim=1),
+        response_ids=response_ids,
+        response_mask=response_mask.float(),
+    )
+
+
+def pad_right(rows: Sequence[Float[Tensor, " _"]], width: int) -> Float[Tensor, "B R"]:
+    """Rows of numbers as one tensor, filled up with 0."""
+    padded = torch.zeros(len(rows), width)
+    for row, values in enumerate(rows):
+        padded[row, : len(values)] = values
+    return padded
