@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, Protocol, runtime_checkable
 
 from opid_lightning.types import (
@@ -66,7 +66,9 @@ class Generation(Protocol):
 class Sampler(Protocol):
     """An engine that samples responses."""
 
-    def serving(self, policy: Policy) -> AbstractContextManager[Generation]:
+    # Decorated as implementations are: the CLI takes a class only where signatures are the same.
+    @contextmanager
+    def serving(self, policy: Policy) -> Iterator[Generation]:
         """Takes over the policy's newest weights, then serves until the block ends."""
 
 

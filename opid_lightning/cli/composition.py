@@ -1,0 +1,120 @@
+"""Hydra composes conf/ into one tree, and tells which file said what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from opid_lightning.cli.choices import CONF, configurations, groups
+from opid_lightning.cli.errors import UsageError, nearest
+from opid_lightning.cli.names import Tree, from_places, keys_of
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, and the keys that it sets, by their short names."""
+
+    label: str
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Composition:
+    """The tree, with interpolations unresolved, and its files from weak to strong."""
+
+    name: str
+    tree: Tree
+    sources: tuple[Source, ...]
+
+
+def compose_conf(conf: str, choices: Mapping[str, str]) -> Composition:
+    """The configuration `conf`, a name or the path of a YAML file, with its groups chosen."""
+    file = configuration_file(conf)
+    check_choices(choices, file)
+    overrides = [f"{group}={choice}" for group, choice in choices.items()]
+    if file.parent != CONF:
+        overrides.append(f"hydra.searchpath=[file://{CONF}]")
+    try:
+        with initialize_config_dir(str(file.parent), version_base="1.3"):
+            composed = compose(file.stem, overrides)
+            sources = sources_of(file, overrides)
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise UsageError(f"conf={conf} cannot be composed: {error}") from error
+    tree: Any = OmegaConf.to_container(composed)
+    return Composition(file.stem, from_places(tree), sources)
+
+
+def configuration_file(conf: str) -> Path:
+    is_path = conf.endswith((".yaml", ".yml")) or "/" in conf
+    file = Path(conf).absolute() if is_path else CONF / f"{conf}.yaml"
+    if not file.is_file():
+        raise UsageError(
+            f"conf={conf}: there is no file {file}."
+            if is_path
+            else f"There is no configuration conf={conf}. {nearest(conf, configurations())}"
+        )
+    return file
+
+
+def available_groups(file: Path) -> dict[str, list[str]]:
+    """The choices of conf/, and those beside a configuration file of the user's own."""
+    available = groups()
+    if file.parent != CONF:
+        for group, own in groups(file.parent).items():
+            available[group] = sorted({*available.get(group, []), *own})
+    return available
+
+
+def check_choices(choices: Mapping[str, str], file: Path) -> None:
+    available = available_groups(file)
+    for group, choice in choices.items():
+        if choice not in (*available[group], "null"):
+            raise UsageError(
+                f"Group {group!r} has no choice {choice!r}. {nearest(choice, available[group])} "
+                f"Set on the command line: {group}={choice}"
+            )
+
+
+def sources_of(file: Path, overrides: list[str]) -> tuple[Source, ...]:
+    """The files of the defaults list in the order in which they override one another."""
+    loader = GlobalHydra.instance().config_loader()
+    defaults = loader.compute_defaults_list(file.stem, overrides, RunMode.RUN).defaults
+    found = []
+    for default in defaults:
+        for folder in (file.parent, CONF):
+            path = folder / f"{default.config_path}.yaml"
+            if path.is_file() and not str(default.config_path).startswith("hydra/"):
+                found.append(source_of(path, default.package or ""))
+                break
+    return tuple(found)
+
+
+def source_of(path: Path, package: str = "") -> Source:
+    label = f"conf/{path.relative_to(CONF)}" if path.is_relative_to(CONF) else str(path)
+    tree = yaml.safe_load(path.read_text()) or {}
+    tree.pop("defaults", None)
+    return Source(label, frozenset(keys_of(tree, package)))
+
+
+def load_saved(config: str) -> Composition:
+    """The configuration that an earlier run saved, under the names that users type."""
+    path = Path(config)
+    if not path.is_file():
+        raise UsageError(f"--config {config}: there is no such file.")
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UsageError(f"--config {config} is not YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise UsageError(f"--config {config} holds no settings. Expected a run's config.yaml.")
+    return Composition(path.stem, from_places(tree), (source_of(path),))

@@ -1,0 +1,115 @@
+"""What was typed, laid over what was composed: the one configuration that is run."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from opid_lightning.cli.arguments import Arguments, Setting
+from opid_lightning.cli.choices import configurations
+from opid_lightning.cli.composition import (
+    Composition,
+    Source,
+    available_groups,
+    compose_conf,
+    configuration_file,
+    load_saved,
+)
+from opid_lightning.cli.errors import UsageError, nearest
+from opid_lightning.cli.names import Tree, keys_of, remove_key, set_key, short
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A tree of settings by the names that users type, and where each was set."""
+
+    name: str
+    tree: Tree
+    sources: tuple[Source, ...]
+    typed: tuple[Setting, ...]
+
+    def where(self, key: str) -> str:
+        """Where a setting, or something inside it or around it, was set last."""
+        key = short(key)
+        for setting in reversed(self.typed):
+            if is_within(key, typed := short(setting.key)) or is_within(typed, key):
+                return f"Set on the command line: {setting.typed}"
+        for source in reversed(self.sources):
+            if key in source.keys:
+                return f"Set in {source.label}"
+        return ""
+
+
+def is_within(key: str, outer: str) -> bool:
+    return key == outer or key.startswith(outer + ".")
+
+
+def configure(arguments: Arguments) -> Configuration:
+    """Composes what was asked for and sets what was typed; nothing is resolved or checked yet."""
+    if arguments.config is not None:
+        composition, settings = load_saved(arguments.config), arguments.settings
+        refuse_choices(settings)
+    else:
+        composition, settings = compose_typed(arguments)
+    settings = tuple(as_policy_path(setting) for setting in settings)
+    tree = copy.deepcopy(composition.tree)
+    for setting in settings:
+        set_key(tree, short(setting.key), setting.value)
+    for key in arguments.removed:
+        if not remove_key(tree, short(key)):
+            raise UsageError(
+                f"~{key} removes what is not there. {nearest(short(key), keys_of(tree))}"
+            )
+    return Configuration(composition.name, tree, composition.sources, arguments.settings)
+
+
+def compose_typed(arguments: Arguments) -> tuple[Composition, tuple[Setting, ...]]:
+    """The composition, and the settings that did not choose a file of conf/."""
+    if arguments.conf is None:
+        raise UsageError(
+            f"Which configuration? Add {' or '.join(f'conf={name}' for name in configurations())}"
+            ", or conf=PATH of your own YAML file."
+        )
+    groups = available_groups(configuration_file(arguments.conf))
+    chosen = [s for s in arguments.settings if s.key in groups and not is_path_of_policy(s)]
+    rest = [s for s in arguments.settings if s not in chosen]
+    if any(is_path_of_policy(setting) for setting in rest):
+        # Nothing that suits another model alone may stay set.
+        chosen.append(Setting("model", "pretrained"))
+    choices = {setting.key: setting.text for setting in chosen}
+    return compose_conf(arguments.conf, choices), tuple(rest)
+
+
+def is_path_of_policy(setting: Setting) -> bool:
+    """`model=` takes a choice of conf/model, a folder, or OWNER/NAME on the hub."""
+    return setting.key == "model" and ("/" in setting.text or Path(setting.text).is_dir())
+
+
+def as_policy_path(setting: Setting) -> Setting:
+    return Setting("policy.path", setting.text) if is_path_of_policy(setting) else setting
+
+
+def refuse_choices(settings: Sequence[Setting]) -> None:
+    from opid_lightning.cli.choices import groups
+
+    for setting in settings:
+        if setting.key in groups() and not is_path_of_policy(setting):
+            raise UsageError(
+                f"{setting.typed} chooses a file of conf/, but --config already gives the whole "
+                f"configuration. Set {setting.key}.NAME=VALUE, or start from conf=NAME."
+            )
+
+
+def resolved(tree: Tree) -> Tree:
+    """The tree with its interpolations filled in."""
+    try:
+        container: Any = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)
+    except OmegaConfBaseException as error:
+        raise UsageError(f"An interpolation cannot be resolved: {error}") from error
+    return container

@@ -1,0 +1,32 @@
+"""Errors that a user can cause, and what they print."""
+
+from __future__ import annotations
+
+import difflib
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+
+
+class UsageError(Exception):
+    """What was typed, or a file that it names, cannot be run as it is."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """The sentence that helps with a misspelt name: what is close to it, or else all there is."""
+    choices = sorted(valid)
+    close = difflib.get_close_matches(name, choices, n=1)
+    if close:
+        return f"Did you mean {close[0]!r}?"
+    return f"There are: {', '.join(choices)}." if choices else "There are none here."
+
+
+def is_for_the_user(error: ValueError) -> bool:
+    """Whether our own code raised it: those name a setting, and say how to put it right.
+
+    One that a library raised is a bug of ours, and its traceback is wanted.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and PACKAGE in Path(frames[-1].filename).absolute().parents

@@ -1,0 +1,61 @@
+"""Putting what jsonargparse found wrong into one sentence that names what the user typed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from opid_lightning.cli.configuration import Configuration
+from opid_lightning.cli.choices import groups
+from opid_lightning.cli.names import Tree, keys_of, short
+
+NAMED = re.compile(r'Parser key "([^"]+)"')
+CLASS_PATH = re.compile(r"Problem with given class_path '([^']+)'")
+EXPECTED = re.compile(r"Expected an? (?!dot import path)(?!path)(.+?)(?:\. Got value: .*)?$", re.M)
+REQUIRED = re.compile(r"the following arguments are required: (?:\w+\.)?(\S+)")
+
+
+def explain(message: str, configuration: Configuration, placed: Tree) -> str:
+    """What is wrong with which setting, and where it was set."""
+    if missing := REQUIRED.search(message):
+        key = short(missing[1].rstrip(","))
+        choices = "|".join(groups().get(key, ()))
+        return f"{key} is not set. Set {key}={choices or 'VALUE'}."
+    named = NAMED.findall(message)
+    if not named:
+        return message.strip()
+    key, value = locate(named, CLASS_PATH.findall(message), placed)
+    where = configuration.where(key)
+    if expected := EXPECTED.findall(message):
+        kinds = " or ".join(dict.fromkeys(readable(kind) for kind in expected))
+        return f"{short(key)} is {value!r}. Expected {kinds}. {where}".strip()
+    return f"{short(key)}: {last_line(message)} {where}".strip()
+
+
+def locate(named: list[str], class_paths: list[str], placed: Tree) -> tuple[str, Any]:
+    """The whole key, and its value: messages leave out which of several objects it is in."""
+    outer, inner = named[0], [part for name in named[1:] for part in name.split(".")]
+    inner = inner[inner.index(outer.split(".")[-1]) + 1 :] if outer.split(".")[-1] in inner else inner
+    node: Any = placed
+    for part in outer.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    if isinstance(node, dict) and "class_path" not in node and class_paths:
+        outer, node = next(
+            (f"{outer}.{name}", value)
+            for name, value in node.items()
+            if isinstance(value, dict) and value.get("class_path") == class_paths[0]
+        )
+    for part in inner:
+        node = node.get("init_args", node).get(part) if isinstance(node, dict) else None
+        outer = f"{outer}.{part}"
+    return outer, node
+
+
+def readable(kind: str) -> str:
+    kind = re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1", kind).strip()
+    literal = re.fullmatch(r"typing\.Literal\[(.*)\]", kind)
+    return f"one of {literal[1]}" if literal else kind.replace("NoneType", "null")
+
+
+def last_line(message: str) -> str:
+    return [line.strip(" -") for line in message.splitlines() if line.strip()][-1]

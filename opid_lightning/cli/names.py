@@ -1,0 +1,106 @@
+"""The short names that users type, and where Lightning CLI keeps what they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+Tree = dict[str, Any]
+
+PLACES = {
+    "env": "data.env",
+    "sampler": "data.sampler",
+    "rollout": "data.rollout",
+    "routing": "data.routing",
+    "batching": "data.batching",
+    "advantage": "data.advantage",
+    "evaluation": "data.evaluation",
+    "policy": "model.policy",
+    "loss": "model.loss",
+    "optimizer": "model.optimizer",
+    "analyst": "callbacks.skill_extraction.init_args.analyst",
+}
+# Of the form that Lightning CLI gives an object: class_path: a.B, init_args: {...}
+CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
+
+
+def short(key: str) -> str:
+    """The name a user types: `data.env.init_args.max_steps` is `env.max_steps`."""
+    for name, place in PLACES.items():
+        if key == place or key.startswith(place + "."):
+            key = name + key.removeprefix(place)
+    return ".".join(part for part in key.split(".") if part != "init_args")
+
+
+def to_places(tree: Tree) -> Tree:
+    """Puts each short name where Lightning CLI expects it; the analyst goes with its callback."""
+    placed = {key: value for key, value in tree.items() if key not in PLACES}
+    for name in PLACES.keys() & tree.keys():
+        if name != "analyst" or "skill_extraction" in tree.get("callbacks", {}):
+            set_key(placed, PLACES[name], tree[name])
+    return placed
+
+
+def from_places(tree: Tree) -> Tree:
+    """The inverse of `to_places`."""
+    for name, place in PLACES.items():
+        *parents, last = place.split(".")
+        holder: Any = tree
+        for parent in parents:
+            holder = holder.get(parent) if isinstance(holder, dict) else None
+        if isinstance(holder, dict) and last in holder:
+            tree = {**tree, name: holder[last]}
+            tree = without(tree, parents, last)
+    return tree
+
+
+def without(tree: Tree, parents: list[str], last: str) -> Tree:
+    if not parents:
+        return {key: value for key, value in tree.items() if key != last}
+    return {**tree, parents[0]: without(tree[parents[0]], parents[1:], last)}
+
+
+def set_key(tree: Tree, key: str, value: Any) -> None:
+    """Sets `env.max_steps` also where `env` is an object with init_args; merges mappings."""
+    *parents, last = key.split(".")
+    node = tree
+    for parent in parents:
+        node = arguments_of(node, parent)
+        if not isinstance(node.get(parent), dict):
+            node[parent] = {}
+        node = node[parent]
+    node = arguments_of(node, last)
+    if isinstance(value, Mapping) and isinstance(node.get(last), dict):
+        for name, inner in value.items():
+            set_key(node[last], name, inner)
+    else:
+        node[last] = value
+
+
+def arguments_of(node: Tree, name: str) -> Tree:
+    """Where `name` belongs: among an object's init_args, or in the mapping itself."""
+    if "class_path" not in node or name in CLASS_KEYS:
+        return node
+    if not isinstance(node.get("init_args"), dict):
+        node["init_args"] = {}
+    return node["init_args"]
+
+
+def remove_key(tree: Tree, key: str) -> bool:
+    """Whether it was there."""
+    *parents, last = key.split(".")
+    node: Any = tree
+    for parent in parents:
+        node = arguments_of(node, parent).get(parent)
+        if not isinstance(node, dict):
+            return False
+    return arguments_of(node, last).pop(last, KeyError) is not KeyError
+
+
+def keys_of(tree: Any, prefix: str = "") -> Iterator[str]:
+    """Every key of a tree, mappings and leaves, by its short name."""
+    if isinstance(tree, Mapping):
+        for name, inner in tree.items():
+            key = f"{prefix}.{name}" if prefix else str(name)
+            yield short(key)
+            yield from keys_of(inner, key)

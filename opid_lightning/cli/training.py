@@ -1,0 +1,158 @@
+"""`fit`, `validate`, `test` and `predict`: Lightning CLI on a composed configuration."""
+
+from __future__ import annotations
+
+import os
+import time
+from argparse import ArgumentError
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import Logger
+
+from opid_lightning.cli.arguments import Arguments
+from opid_lightning.cli.configuration import Configuration, configure, resolved
+from opid_lightning.cli.errors import UsageError
+from opid_lightning.cli.explanation import explain
+from opid_lightning.cli.folders import Placement, place
+from opid_lightning.cli.names import Tree, to_places
+from opid_lightning.cli.validation import check_names
+from opid_lightning.datamodule import RolloutDataModule
+from opid_lightning.module import OPIDModule
+
+# Processes that Lightning starts for further devices read the same command line later, and must
+# not choose another folder by the time of day.
+FOLDER_OF_THE_FIRST_PROCESS = "OPID_LIGHTNING_RUN_FOLDER"
+
+
+def run(arguments: Arguments) -> None:
+    """Runs the verb; raises UsageError for what cannot be run as typed."""
+    if arguments.wants_help:
+        OPIDCLI(arguments, Configuration("", {}, (), ()))
+    configuration = configure(arguments)
+    refuse_lost_settings(configuration)
+    placement = placement_of(arguments, configuration)
+    configuration.tree.setdefault("trainer", {})["default_root_dir"] = str(placement.folder)
+    configuration.tree["ckpt_path"] = placement.checkpoint
+    OPIDCLI(arguments, configuration)
+
+
+def placement_of(arguments: Arguments, configuration: Configuration) -> Placement:
+    tree = resolved(configuration.tree)
+    checkpoint = tree.get("ckpt_path")
+    folder = os.environ.get(FOLDER_OF_THE_FIRST_PROCESS)
+    if folder and int(os.environ.get("LOCAL_RANK", 0)) > 0:
+        return Placement(Path(folder), checkpoint)
+    asked = recorded = (tree.get("trainer") or {}).get("default_root_dir")
+    if arguments.config is not None:
+        asked = arguments.setting("trainer.default_root_dir")
+    else:
+        recorded = None
+    return place(arguments.verb, configuration.name, asked, checkpoint, recorded)
+
+
+def refuse_lost_settings(configuration: Configuration) -> None:
+    """The analyst lives in a callback; where that is removed, nobody would read its settings."""
+    if "skill_extraction" in (configuration.tree.get("callbacks") or {}):
+        return
+    for setting in configuration.typed:
+        if setting.key.split(".")[0] == "analyst":
+            raise UsageError(
+                f"{setting.typed} sets up the analyst, but callbacks.skill_extraction, which "
+                "calls it, is not there."
+            )
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the resolved configuration of `fit` beside the checkpoints, and tells the loggers.
+
+    A run that goes on keeps the configuration that it was started with.
+    """
+
+    def setup(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
+    ) -> None:
+        if stage != "fit":
+            return
+        assert trainer.log_dir is not None
+        if (Path(trainer.log_dir) / self.config_filename).exists() and not self.already_saved:
+            self.config_filename = time.strftime("config.resumed-%Y-%m-%d_%H-%M-%S.yaml")
+        super().setup(trainer, pl_module, stage)
+
+    def save_config(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
+    ) -> None:
+        settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        for logger in trainer.loggers:
+            logger.log_hyperparams(settings)
+
+
+class OPIDCLI(LightningCLI):
+    """Lightning CLI with callbacks and loggers by name, and with messages of our own."""
+
+    def __init__(self, arguments: Arguments, configuration: Configuration) -> None:
+        self.arguments = arguments
+        self.configuration = configuration
+        strict = {"allow_abbrev": False, "exit_on_error": False}
+        super().__init__(
+            OPIDModule,
+            RolloutDataModule,
+            save_config_callback=SaveConfig,
+            parser_kwargs={**strict, **{verb: dict(strict) for verb in self.subcommands()}},
+            auto_configure_optimizers=False,
+            # The run's config.yaml says how to build the module; checkpoints hold weights.
+            load_from_checkpoint_support=False,
+        )
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--seed_everything", type=int, default=0, help="Decides everything that is random."
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--callbacks",
+            type=dict[str, lightning.Callback],
+            default={},
+            help="Callbacks by a name of your choice.",
+        )
+        parser.add_argument(
+            "--logger",
+            type=dict[str, Callable[[str], Logger]],
+            default={},
+            help="Loggers by a name of your choice; each is given the run's folder.",
+        )
+        parser.link_arguments("seed_everything", "data.seed")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        verb = self.arguments.verb
+        if self.arguments.wants_help:
+            parser.parse_args([verb, *self.arguments.flags])
+        placed = to_places(resolved(self.configuration.tree))
+        check_names(self.configuration, placed, self._parser(verb))
+        text = yaml.safe_dump(placed, sort_keys=False)
+        try:
+            self.config = parser.parse_args([verb, "--config", text, *self.arguments.flags])
+        except ArgumentError as error:
+            raise UsageError(explain(str(error), self.configuration, placed)) from error
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning would replace model.* by the checkpoint's; what was typed must win."""
+
+    def before_instantiate_classes(self) -> None:
+        folder = self._get(self.config, "trainer")["default_root_dir"]
+        os.environ[FOLDER_OF_THE_FIRST_PROCESS] = folder
+
+    def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
+        built: Namespace = self.config_init[self.subcommand]
+        loggers = [make(built["trainer"]["default_root_dir"]) for make in built["logger"].values()]
+        callbacks = list(built["callbacks"].values())
+        return super().instantiate_trainer(logger=loggers or False, callbacks=callbacks, **kwargs)
+
+
+__all__ = ["OPIDCLI", "SaveConfig", "Tree", "run"]

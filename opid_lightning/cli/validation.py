@@ -1,0 +1,83 @@
+"""Finding names that nothing accepts, before anything is built."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from opid_lightning.cli.choices import groups
+from opid_lightning.cli.configuration import Configuration
+from opid_lightning.cli.errors import UsageError, nearest
+from opid_lightning.cli.names import CLASS_KEYS, PLACES, Tree, short
+
+ELSEWHERE = {
+    "trainer.callbacks": "Use callbacks.NAME.class_path=... and ~callbacks.NAME.",
+    "trainer.logger": "Use logger=csv, logger=wandb or logger.NAME.class_path=...",
+    "data.seed": "It follows seed_everything.",
+}
+
+
+def check_names(configuration: Configuration, placed: Tree, parser: ArgumentParser) -> None:
+    """Raises UsageError for the first name that neither the parser nor a class accepts.
+
+    Lightning CLI would name it as well, but not what is near it, and lets `name: {}` pass.
+    """
+    accepted = set(parser.get_defaults(skip_validation=True).keys(branches=True))
+    for key, siblings in unknown_names(placed, accepted):
+        parent, _, name = short(key).rpartition(".")
+        if key in ELSEWHERE:
+            advice = ELSEWHERE[key]
+        elif not parent:
+            advice = nearest(name, {*siblings, *PLACES, *groups()} - {"config"})
+        else:
+            close = difflib.get_close_matches(name, siblings, n=1)
+            advice = nearest(short(key), (f"{parent}.{other}" for other in close or siblings))
+        raise UsageError(f"There is no setting {short(key)!r}. {advice} {configuration.where(key)}")
+
+
+def unknown_names(tree: Tree, accepted: set[str]) -> Iterator[tuple[str, set[str]]]:
+    """Keys that are not accepted, each with the names that would be in its place."""
+    branches = {key.rpartition(".")[0] for key in accepted}
+
+    def walk(node: Tree, prefix: str) -> Iterator[tuple[str, set[str]]]:
+        for name, value in node.items():
+            key = f"{prefix}{name}"
+            if key in ELSEWHERE and value is not None or key not in accepted:
+                yield key, {k[len(prefix) :].split(".")[0] for k in accepted if k.startswith(prefix)}
+            elif key in branches and isinstance(value, dict):
+                yield from walk(value, f"{key}.")
+            else:
+                yield from unknown_arguments(value, key)
+
+    yield from walk(tree, "")
+
+
+def unknown_arguments(value: Any, key: str) -> Iterator[tuple[str, set[str]]]:
+    """The same for objects given by class_path, wherever they are inside a value."""
+    if not isinstance(value, dict):
+        return
+    parameters = parameters_of(value.get("class_path"))
+    for name, inner in value.items():
+        if name == "init_args" and isinstance(inner, dict):
+            for argument, nested in inner.items():
+                if parameters is not None and argument not in parameters:
+                    yield f"{key}.{argument}", parameters
+                yield from unknown_arguments(nested, f"{key}.{argument}")
+        elif name not in CLASS_KEYS:
+            yield from unknown_arguments(inner, f"{key}.{name}")
+
+
+def parameters_of(class_path: Any) -> set[str] | None:
+    """What a class takes; none where it does not say, or cannot be imported."""
+    try:
+        parameters = inspect.signature(pkgutil.resolve_name(class_path)).parameters.values()
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return None  # Lightning CLI tells why
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return {parameter.name for parameter in parameters}

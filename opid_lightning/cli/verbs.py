@@ -1,0 +1,91 @@
+"""The verbs: which there are, and who does them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opid_lightning.cli.arguments import Arguments, parse
+from opid_lightning.cli.choices import configurations, groups
+from opid_lightning.cli.errors import UsageError, is_for_the_user, nearest
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What a verb does, and `module:function`, imported when the verb is used.
+
+    Lightning takes seconds to import, which `--help` and typing errors need not wait for.
+    """
+
+    summary: str
+    entry: str
+    inputs: tuple[str, ...] = ()  # settings of the verb itself, which no configuration holds
+
+    def __call__(self, arguments: Arguments) -> None:
+        module, function = self.entry.split(":")
+        getattr(importlib.import_module(module), function)(arguments)
+
+
+TRAINING = "opid_lightning.cli.training:run"
+PLAYING = "opid_lightning.cli.playing:run"
+VERBS = {
+    "fit": Verb("train", TRAINING),
+    "validate": Verb("play the validation tasks once", TRAINING),
+    "test": Verb("play the test tasks once", TRAINING),
+    "predict": Verb("play the validation tasks once, with no figures", TRAINING),
+    "play": Verb("play one game; prints one JSON object a line", PLAYING, ("game", "commands")),
+}
+
+
+def main(typed: Sequence[str]) -> int:
+    """Runs what was typed; 2 where it cannot be run as typed."""
+    if not typed or typed[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    try:
+        verb = VERBS.get(typed[0])
+        if verb is None:
+            raise UsageError(f"There is no verb {typed[0]!r}. {nearest(typed[0], VERBS)}")
+        verb(parse(typed[0], typed[1:], verb.inputs))
+    except UsageError as error:
+        return complain(error)
+    except ValueError as error:
+        if not is_for_the_user(error):
+            raise
+        return complain(error)
+    return 0
+
+
+def complain(error: Exception) -> int:
+    print(f"opid_lightning: {error}", file=sys.stderr)
+    return 2
+
+
+def overview() -> str:
+    verbs = "\n".join(f"  {name:<9} {verb.summary}" for name, verb in VERBS.items())
+    choices = "\n".join(f"  {group}={'|'.join(names)}" for group, names in groups().items())
+    return f"""\
+usage: python -m opid_lightning VERB conf=NAME [GROUP=CHOICE] [SETTING=VALUE] [~SETTING]
+
+verbs
+{verbs}
+
+configurations
+  conf={"|".join(configurations())}, or the path of your own YAML file
+
+groups of choices
+{choices}
+  model=PATH_OR_HUB_NAME for any model that transformers loads
+
+settings, as a.b=c or --a.b=c
+  trainer.max_epochs=3        iterations; trainer.* are those of Lightning's Trainer
+  rollout.group_size=4        also env, sampler, analyst, routing, batching, advantage, loss,
+                              policy, optimizer, evaluation, callbacks, logger
+  seed_everything=1           ckpt_path=last         ~callbacks.skill_extraction
+
+python -m opid_lightning fit --help               all settings with their types
+python -m opid_lightning fit conf=NAME --print_config   what would run
+python -m opid_lightning fit --config FILE        repeats the run that saved FILE
+"""
