@@ -36,7 +36,7 @@ class PolicyHealth(RolloutCallback):
     ) -> None:
         for name, value in outputs["metrics"].items():
             self._terms[name].append(float(value))
-        self._terms["loss"].append(float(outputs["loss"]) * trainer.accumulate_grad_batches)
+        self._terms["total"].append(float(outputs["loss"]) * trainer.accumulate_grad_batches)
         valid = batch.response_mask.bool()
         self._batches.append(
             {

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import CSVLogger
 
 from opid_lightning.callbacks import PolicyHealth, RoutingStatistics, SkillExtraction
@@ -110,7 +110,7 @@ def fit(
         gradient_clip_val=1.0,
         logger=CSVLogger(folder, name="", version=""),
         callbacks=[*(analysing() if callbacks is None else callbacks), checkpoint],
-        enable_progress_bar=False,
+        enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks or ()),
         enable_model_summary=False,
         log_every_n_steps=1,
         default_root_dir=folder,
