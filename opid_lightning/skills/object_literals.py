@@ -36,6 +36,7 @@ class ObjectsFound:
     """The outermost objects of a text, those in fenced blocks first."""
 
     objects: tuple[dict[object, object], ...]
+    has_list: bool  # a list of objects stands outermost, too
     is_cut: bool  # the text ended inside an object or list
 
 
@@ -136,7 +137,7 @@ def find_objects(text: str) -> ObjectsFound:
     reader = LiteralReader(text)
     fenced: list[dict[object, object]] = []
     unfenced: list[dict[object, object]] = []
-    is_cut = is_fenced = False
+    has_list = is_cut = is_fenced = False
     at = 0
     while landmark := LANDMARK.search(text, at):
         start, at = landmark.span()
@@ -152,7 +153,12 @@ def find_objects(text: str) -> ObjectsFound:
             else:
                 if isinstance(value, dict) and not is_member(text, start):
                     (fenced if is_fenced else unfenced).append(value)
-    return ObjectsFound((*fenced, *unfenced), is_cut)
+                has_list = has_list or is_list_of_objects(value)
+    return ObjectsFound((*fenced, *unfenced), has_list, is_cut)
+
+
+def is_list_of_objects(value: object) -> bool:
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
 def is_member(text: str, start: int) -> bool:

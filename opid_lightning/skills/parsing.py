@@ -47,6 +47,8 @@ def choose_answer(found: ObjectsFound, reply: str) -> Mapping[object, object]:
     if found.objects:
         keys = [str(key) for key in found.objects[0]]
         raise AnalysisError("missing_field", f"no episode_skill among the keys {keys[:10]}")
+    if found.has_list:
+        raise AnalysisError("missing_field", "the reply is a list; expected one object")
     raise AnalysisError("not_json", f"no readable object in the reply: {ending(reply)}")
 
 

@@ -1,0 +1,234 @@
+import json
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opid_lightning.protocols import AnalysisError
+from opid_lightning.skills.parsing import MAX_REPLY_CHARACTERS, keep_valid, parse_reply
+from opid_lightning.types import Skills
+from tests.golden.reader import read_cases
+from tests.skills.reference_cases import parsing_agrees, same_skills, sources_agree
+
+DATA = Path(__file__).parents[1] / "golden" / "data"
+GOOD = '{"episode_summary": "s", "episode_skill": "k", "step_skills": {"9": "a", "2": "b"}}'
+SKILLS = Skills("k", {9: "a", 2: "b"}, "s")
+
+
+def reason_of(reply, read=parse_reply):
+    with pytest.raises(AnalysisError) as error:
+        read(reply)
+    return error.value.reason
+
+
+def cases(function):
+    path = DATA / f"{function}.json"
+    if not path.is_file():
+        pytest.skip(f"{path.name} is not there")
+    return read_cases(path)
+
+
+def test_recorded_replies_are_read_at_least_as_well_as_by_the_reference():
+    recorded = cases("parse_analysis_response")
+    assert [case.id for case in recorded if not parsing_agrees(case)] == []
+
+
+def test_recorded_clean_replies_are_read_just_as_by_the_reference():
+    clean = {"clean", "fenced_json", "prose_around", "key_order_kept", "values_not_strings"}
+    for case in cases("parse_analysis_response"):
+        if case.tags & clean:
+            assert same_skills(parse_reply(case.inputs["response"]), case.outputs["parsed"])
+
+
+def test_recorded_routing_choices_agree_with_the_reference():
+    recorded = cases("select_skill_teacher_sources")
+    assert [case.id for case in recorded if not sources_agree(case)] == []
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        GOOD,
+        f"```json\n{GOOD}\n```",
+        f"```json\n{GOOD}",
+        f"~ {GOOD} That's all.",
+        "\ufeff \n" + GOOD,
+        GOOD.replace("}", ",}"),
+        GOOD.replace('"', "'"),
+        "Here's what I found: " + GOOD.replace('"', "'"),
+        "{} " + GOOD.replace('"', "'"),
+        GOOD.replace('"', "'").replace("'2': 'b'", '"2": "b"'),
+        GOOD.replace('"episode_skill"', "episode_skill"),
+        GOOD.replace('"k"', "('' 'k')"),
+        f"{{{GOOD}}}",
+        f"Use braces like {{this}} or {{this: one. {GOOD}",
+        f'Example: {{"episode_skill": "draft", "step_skills": {{}}}} Final:\n```\n{GOOD}\n```',
+        f'<think>{{"episode_skill": "draft"}} or {{ what</think>{GOOD}',
+        f'First {{"note": 1}}, see [1], then {GOOD} and {{"episode_skill": "second"}}',
+        f'```json\n{{"episode_skill": "cut", "step_skills": {{"0": "a"}}\n```\nAgain:\n{GOOD}',
+        f'Draft: {{"episode_skill": "unterminated\n\nFinal: {GOOD}',
+    ],
+)
+def test_a_repairable_reply_is_read(reply):
+    skills = parse_reply(reply)
+    assert skills == SKILLS
+    assert list(skills.step_skills) == [9, 2]
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("", "empty"),
+        (" \n\t", "empty"),
+        (None, "empty"),
+        ("I could not find anything of interest.", "not_json"),
+        ('"{\\"episode_skill\\": \\"k\\"}"', "not_json"),
+        ("{bad json}", "not_json"),
+        ('{"episode_skill": }', "not_json"),
+        ('{"episode_skill": "k", "step_skills": {[1]: "a"}}', "not_json"),
+        ("{", "truncated"),
+        ('{"episode_summary": "s", "episode_skill": "Search then comp', "truncated"),
+        (GOOD[:-1], "truncated"),
+        (f'{{"result": {GOOD}', "truncated"),
+        (f"[{GOOD}", "truncated"),
+        ('{"note": 1} {"other": 2}', "missing_field"),
+        ('{"skill": "k", "steps": {}}', "missing_field"),
+        (f'{{"result": {GOOD}}}', "missing_field"),
+        (json.dumps({"text": GOOD}), "missing_field"),
+        (json.dumps({"text": GOOD}).replace('\\"', "'"), "missing_field"),
+        (f"[{GOOD}]", "missing_field"),
+        ("None, see [1].", "not_json"),
+        (f'{{"said": "a "b" c", "result": {GOOD}}}', "not_json"),
+    ],
+)
+def test_an_unusable_reply_is_rejected_by_name(reply, reason):
+    assert reason_of(reply) == reason
+
+
+@pytest.mark.parametrize(
+    ("key", "index"),
+    [('" 3 "', 3), ('"+4"', 4), ('"007"', 7), ('"1_0"', 10), ('"-1"', -1), ('"٣"', 3)]
+    + [("2.9", 2), ("True", 1), ("5", 5)],
+)
+def test_step_keys_are_read_as_int_does(key, index):
+    assert parse_reply(f'{{"episode_skill": "k", "step_skills": {{{key}: "a"}}}}').step_skills == {
+        index: "a"
+    }
+
+
+@pytest.mark.parametrize("key", ['"first"', '"3.0"', '""', "null", "1e999", "NaN", '"step 2"'])
+def test_step_keys_that_are_no_number_are_left_out(key):
+    reply = f'{{"episode_skill": "k", "step_skills": {{{key}: "a", "1": "b"}}}}'
+    assert parse_reply(reply).step_skills == {1: "b"}
+
+
+def test_later_duplicates_of_a_step_win():
+    reply = '{"episode_skill": "k", "step_skills": {"1": "a", "2": "b", "01": "c"}}'
+    assert list(parse_reply(reply).step_skills.items()) == [(1, "c"), (2, "b")]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("null", "None"), ("1.50", "1.5"), ("true", "True"), ('["a", 1]', "['a', 1]"), ("-3", "-3")]
+    + [("(1, 'a')", "(1, 'a')"), ("NaN", "nan"), ("-Infinity", "-inf")],
+)
+def test_values_are_read_as_text(value, text):
+    assert parse_reply(f'{{"episode_skill": {value}}}').episode_skill == text
+
+
+@pytest.mark.parametrize("value", ['"a"', "[1, 2]", "null", "7"])
+def test_step_skills_that_are_no_mapping_are_none(value):
+    assert parse_reply(f'{{"episode_skill": "k", "step_skills": {value}}}').step_skills == {}
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [
+        (r'"C:\dir"', r"C:\dir"),
+        (r'"a\nb\t\"c\" \\d\/"', 'a\nb\t"c" \\d/'),
+        (r'"\u00e9\ud83d\ude00"', "é😀"),
+        (r"'it\'s \x41'", "it's A"),
+        ('"two\nlines"', "two\nlines"),
+        ('"list [a, ] and {b: 1}"', "list [a, ] and {b: 1}"),
+        ('"run ```x``` and </think>"', "run ```x``` and </think>"),
+    ],
+)
+def test_texts_are_read_as_they_are_meant(written, text):
+    assert parse_reply(f'{{"episode_skill": {written}}}').episode_skill == text
+
+
+@given(
+    st.text(),
+    st.text(),
+    st.dictionaries(st.integers(0, 99), st.text(), max_size=5),
+    st.booleans(),
+)
+def test_every_json_reply_is_read_back(summary, episode_skill, step_skills, ascii_only):
+    reply = json.dumps(
+        {"episode_summary": summary, "episode_skill": episode_skill, "step_skills": step_skills},
+        ensure_ascii=ascii_only,
+    )
+    assert parse_reply(reply) == Skills(episode_skill, step_skills, summary)
+
+
+@given(st.text(st.characters(exclude_characters="{}"), max_size=30), st.integers(1, len(GOOD) - 1))
+def test_no_cut_reply_is_ever_taken_for_an_answer(prose, length):
+    assert reason_of(prose + GOOD[:length]) in ("truncated", "not_json")
+
+
+@given(st.text("{}[]()\"':,`\\ a1\n", max_size=60))
+def test_no_reply_raises_anything_but_analysis_error(reply):
+    try:
+        parse_reply(reply)
+    except AnalysisError:
+        pass
+
+
+@pytest.mark.parametrize("unit", ["{", '{"', "{'", '{"a":', "[{", '{"a":[', '{"\\', "{a:", "[("])
+def test_many_open_braces_take_less_than_a_second(unit):
+    reply = (unit * MAX_REPLY_CHARACTERS)[:MAX_REPLY_CHARACTERS]
+    start = time.process_time()
+    assert reason_of(reply) in ("truncated", "not_json")
+    assert time.process_time() - start < 1
+
+
+def test_a_megabyte_is_too_long():
+    start = time.process_time()
+    assert reason_of("{" * 1_000_000) == "too_long"
+    assert reason_of(json.dumps({"episode_skill": "a" * 1_000_000})) == "too_long"
+    assert time.process_time() - start < 1
+
+
+def test_a_long_but_allowed_reply_is_read():
+    padding = "x" * (MAX_REPLY_CHARACTERS - len(GOOD))
+    assert parse_reply(padding + GOOD) == SKILLS
+
+
+def test_the_first_k_existing_steps_are_kept_in_the_analysts_order():
+    skills = Skills("k", {9: "a", -1: "b", 2: "c", 0: " ", 5: "d", 1: "e"})
+    assert list(keep_valid(skills, 6, 2).step_skills.items()) == [(2, "c"), (5, "d")]
+
+
+def test_k_of_zero_keeps_no_step_skill():
+    assert keep_valid(SKILLS, 10, 0).step_skills == {}
+
+
+@pytest.mark.parametrize("blank", ["", " \n", "None", "null"])
+def test_a_blank_episode_skill_is_a_failure(blank):
+    assert reason_of(Skills(blank, {0: "a"}), lambda s: keep_valid(s, 1, 5)) == "blank_skill"
+
+
+def test_a_null_step_skill_is_left_out():
+    assert keep_valid(Skills("k", {0: "None", 1: "a"}), 2, 5).step_skills == {1: "a"}
+
+
+@pytest.mark.parametrize("skills", [Skills("k" * 11, {}), Skills("k", {0: "a" * 11})])
+def test_a_skill_over_the_length_limit_is_too_long(skills):
+    assert reason_of(skills, lambda s: keep_valid(s, 1, 5, max_characters=10)) == "too_long"
+
+
+def test_half_characters_are_replaced_by_what_can_be_encoded():
+    skills = keep_valid(parse_reply(r'{"episode_skill": "a\ud83db"}'), 1, 5)
+    assert skills.episode_skill == "a?b"

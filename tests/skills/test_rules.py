@@ -1,0 +1,142 @@
+import pytest
+
+from opid_lightning.protocols import AnalysisError
+from opid_lightning.skills.rules import Rules
+from opid_lightning.skills.step_signals import read_signals
+from tests.builders import step_of, trajectory_of
+
+ROOM, HALL = ("go hall", "look", "open box"), ("go room", "take key")
+
+
+def faults(*steps):
+    return [signal.fault for signal in read_signals(steps)]
+
+
+def test_a_malformed_answer_is_a_fault():
+    assert faults(step_of(0, "xyz", is_valid=False)) == ["malformed"]
+
+
+def test_an_action_that_is_not_listed_is_a_fault():
+    assert faults(step_of(0, "fly", admissible=ROOM)) == ["unavailable"]
+
+
+def test_without_a_list_every_action_is_available():
+    assert faults(step_of(0, "fly", admissible=())) == [None]
+
+
+@pytest.mark.parametrize("result", ["A room.", "Nothing happens.", "nothing happens"])
+def test_an_action_that_changes_nothing_is_a_fault(result):
+    assert faults(step_of(0, "push"), step_of(1, "go", result))[0] == "no_effect"
+
+
+def test_an_action_that_changes_what_is_listed_has_an_effect():
+    steps = step_of(0, "look", "A.", ROOM), step_of(1, "take key", "A.", HALL)
+    assert faults(*steps) == [None, None]
+
+
+def test_the_same_choice_in_the_same_situation_is_a_loop():
+    places = ["A.", "B.", "A.", "B.", "C."]
+    moves = ["to b", "to a", "to b", "to c", "stay"]
+    steps = [step_of(i, move, place) for i, (move, place) in enumerate(zip(moves, places))]
+    assert faults(*steps) == [None, None, "repeated", None, None]
+
+
+def test_actions_listed_for_the_first_time_are_counted():
+    steps = (
+        step_of(0, "go hall", "A.", ROOM),
+        step_of(1, "go room", "B.", HALL),
+        step_of(2, "look", "A.", ROOM),
+    )
+    assert [s.num_new_actions for s in read_signals(steps)] == [2, 0, 0]
+
+
+def test_untried_actions_were_played_nowhere_in_the_attempt():
+    steps = step_of(0, "look", "A.", ROOM), step_of(1, "open box", "B.", ROOM)
+    assert read_signals(steps)[0].untried == ("go hall",)
+
+
+SUCCESS = trajectory_of(
+    step_of(0, "go hall", "A.", ROOM),
+    step_of(1, "fly", "B.", HALL),
+    step_of(2, "take key", "Nothing happens.", HALL),
+    step_of(3, "north", "C."),
+    step_of(4, "north", "D."),
+    step_of(5, "open door", "E.", reward=10.0),
+    won=True,
+)
+
+
+def test_the_workflow_of_a_success_is_its_faultless_actions_in_order():
+    assert Rules()(SUCCESS).episode_skill == (
+        'This way of working solved the task. "go hall", then "take key", '
+        'then "north" 2 times, then "open door".'
+    )
+
+
+def test_step_skills_of_a_success_start_with_what_earned_reward_then_what_opened_up_most():
+    skills = Rules()(SUCCESS).step_skills
+    assert list(skills) == [5, 0, 1]
+    assert skills[5] == 'Choose "open door" now, as it is what the task rewards.'
+    assert skills[1] == ('Do not choose "fly" now, as it is not available; try "go room".')
+
+
+def test_a_long_workflow_keeps_its_last_actions_and_says_so():
+    steps = [step_of(i, f"a{i}", f"room {i}") for i in range(20)]
+    skill = Rules()(trajectory_of(*steps, won=True)).episode_skill
+    assert "Earlier steps" in skill
+    assert '"a4"' not in skill
+    assert '"a5", then "a6"' in skill
+
+
+FAILURE = trajectory_of(
+    step_of(0, "gibberish " * 20, "A.", ROOM, is_valid=False),
+    step_of(1, "go hall", "A.", ROOM),
+    step_of(2, "go room", "B.", HALL),
+    step_of(3, "go hall", "A.", ROOM),
+    step_of(4, "fly", "B.", HALL),
+    step_of(5, "look", "B.", HALL),
+)
+
+
+def test_the_rules_of_a_failure_name_its_faults_and_what_was_never_tried():
+    assert Rules()(FAILURE).episode_skill == (
+        "Answer every time with one action in the required format. "
+        'Choose only actions that are available; these were not: "fly", "look". '
+        'Do not repeat a choice in a situation you have been in: "go hall". '
+        'Explore what was never tried: "open box", "take key".'
+    )
+
+
+def test_step_skills_of_a_failure_stand_at_its_faults():
+    skills = Rules()(FAILURE).step_skills
+    assert list(skills) == [0, 3, 4, 5]
+    assert skills[3] == 'Leave the loop: you chose "go hall" here before; try "open box".'
+
+
+def test_a_failure_without_fault_still_has_a_rule():
+    skills = Rules()(trajectory_of(step_of()))
+    assert skills.episode_skill.startswith("No single action was at fault")
+    assert skills.step_skills == {}
+
+
+def test_at_most_k_step_skills_are_written():
+    assert list(Rules(2)(FAILURE).step_skills) == [0, 3]
+    assert Rules(0)(SUCCESS).step_skills == {}
+
+
+def test_a_faulty_success_leaves_room_for_its_key_steps():
+    assert list(Rules(2)(SUCCESS).step_skills) == [5, 1]
+
+
+def test_the_same_trajectory_gives_the_same_skills():
+    assert Rules()(FAILURE) == Rules()(FAILURE)
+
+
+def test_a_trajectory_without_steps_cannot_be_analysed():
+    with pytest.raises(AnalysisError, match="no_steps"):
+        Rules()(trajectory_of())
+
+
+def test_a_negative_number_of_step_skills_is_refused():
+    with pytest.raises(ValueError, match="max_step_skills is -1; expected 0 or more"):
+        Rules(-1)
