@@ -37,7 +37,7 @@ class RolloutProgressBar(ProgressBar, RolloutCallback):
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         if self._enabled:
-            self.console.print(*args, highlight=False)
+            self.console.print(*args, highlight=False, soft_wrap=True)
 
     def on_stage_start(self, trainer: lightning.Trainer, stage: str, total: int) -> None:
         self._start(stage, total)

@@ -120,15 +120,26 @@ class OPIDModule(lightning.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["initial_lr"] * share
 
-    def validation_step(self, trajectories: tuple[Trajectory, ...], batch_idx: int) -> Any:
+    def validation_step(self, trajectories: tuple[Trajectory, ...], batch_idx: int) -> None:
         self._evaluated.extend(trajectories)
-        return trajectories
 
-    def test_step(self, trajectories: tuple[Trajectory, ...], batch_idx: int) -> Any:
-        return self.validation_step(trajectories, batch_idx)
+    def test_step(self, trajectories: tuple[Trajectory, ...], batch_idx: int) -> None:
+        self._evaluated.extend(trajectories)
 
-    def predict_step(self, trajectories: tuple[Trajectory, ...], batch_idx: int) -> Any:
-        return trajectories
+    def predict_step(
+        self, trajectories: tuple[Trajectory, ...], batch_idx: int
+    ) -> list[dict[str, Any]]:
+        """How each attempt went; the trajectories themselves are what TrajectoryLog writes."""
+        return [
+            {"task": t.task.id, "kind": t.task.kind, "won": t.won, "steps": len(t.steps)}
+            for t in trajectories
+        ]
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Moves training batches; trajectories, which evaluations are of, stay where they are."""
+        return batch.to(device) if isinstance(batch, Batch) else batch
 
     def on_validation_epoch_end(self) -> None:
         self._log_success("validation")

@@ -301,7 +301,7 @@ class Batch:
     totals: Totals
 
     def to(self, device: torch.device | str, **kwargs: Any) -> Batch:
-        """Moves the tensors; Lightning calls it, as it refuses frozen dataclasses otherwise."""
+        """This batch with its tensors there."""
         tensors = {
             field.name: value.to(device, **kwargs)
             for field in dataclasses.fields(self)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from opid_lightning.protocols import Session, Split
 from opid_lightning.types import Action, Observation, Opening, PromptText, Task, Turn
 
 ACTIONS = ("left", "right", "take", "open")
-GOAL = "take the key and open the door"
+GOAL = "take the key, open the door"
 INVALID = "nothing"  # played for a response that names no action
 
 
@@ -22,27 +23,30 @@ class Layout:
     """Where everything is at the start, counted from the left end of the corridor."""
 
     start: int
-    key: int
+    key: int | None  # None: in your hand already
     door: int
 
     @property
     def kind(self) -> str:
-        """Whether the way from the start over the key to the door turns round."""
+        """Whether there is a key to fetch, and the way from it to the door turns round."""
+        if self.key is None:
+            return "door_only"
         turns = (self.key - self.start) * (self.door - self.key) < 0
         return "turn_round" if turns else "straight_on"
 
     @property
     def id(self) -> str:
-        return f"start{self.start}-key{self.key}-door{self.door}"
+        key = "held" if self.key is None else f"key{self.key}"
+        return f"start{self.start}-{key}-door{self.door}"
 
 
 @dataclass(frozen=True)
 class Keydoor:
     """All corridors of one size, with some places of key and door held out for validation."""
 
-    size: int = 5
-    max_steps: int = 15
-    history_length: int = 1  # past turns that a prompt shows
+    size: int = 4
+    max_steps: int = 20
+    history_length: int = 0  # past turns that a prompt shows
     win_reward: float = 10.0
     seed: int = 0  # of the split
 
@@ -58,7 +62,7 @@ class Keydoor:
         """valid_seen has new starts among places seen in training, valid_unseen new places."""
         source = random.Random(self.seed)
         cells = range(self.size)
-        places = [(key, door) for key in cells for door in cells if key != door]
+        places = [(key, door) for key in (None, *cells) for door in cells if key != door]
         source.shuffle(places)
         num_unseen = max(1, len(places) // 5)
         layouts: dict[str, list[Layout]] = {"train": [], "valid_seen": [], "valid_unseen": []}
@@ -76,16 +80,16 @@ class Keydoor:
 
     def prompt(self, goal: str, history: Sequence[Turn], observation: Observation) -> PromptText:
         shown = history[-self.history_length :] if self.history_length else ()
-        past = [f"{turn.observation.text} you did {turn.action.text} ." for turn in shown]
+        past = [f"{turn.observation.text} Then {turn.action.text}." for turn in shown]
         return PromptText(
-            task=f"{goal} .",
+            task=f"{goal}.",
             situation=" ".join([*past, observation.text]),
-            request=f"you can {' , '.join(observation.admissible)} .",
+            request=f"{', '.join(observation.admissible)}?",
         )
 
     def action(self, response: str, observation: Observation) -> Action:
         """The first word that is an action; forgiving, so that chance finds actions at all."""
-        named = [word for word in response.lower().split() if word in ACTIONS]
+        named = [word for word in re.findall(r"[a-z]+", response.lower()) if word in ACTIONS]
         return Action(named[0], True) if named else Action(INVALID, False)
 
 
@@ -99,16 +103,16 @@ class _Corridor:
     def reset(self, task: Task) -> Opening:
         self.layout: Layout = task.payload
         self.position = self.layout.start
-        self.has_key = False
+        self.has_key = self.layout.key is None
         self.won = False
         return Opening(GOAL, self._observation(self._description()))
 
     def step(self, action: str) -> Observation:
         if action not in self._admissible():
-            return self._observation(f"nothing happens . {self._description()}")
+            return self._observation(f"Nothing. {self._description()}")
         if action == "open":
             self.won = True
-            return self._observation("you open the door .")
+            return self._observation("The door is open.")
         self.position += {"left": -1, "right": 1}.get(action, 0)
         self.has_key = self.has_key or action == "take"
         return self._observation(self._description())
@@ -126,8 +130,9 @@ class _Corridor:
         return tuple(action for action in ACTIONS if possible[action] and not self.won)
 
     def _description(self) -> str:
-        key = "held" if self.has_key else self._direction(self.layout.key)
-        return f"the key is {key} , the door is {self._direction(self.layout.door)} ."
+        place = self.layout.key
+        key = "held" if place is None or self.has_key else self._direction(place)
+        return f"The key is {key}, the door is {self._direction(self.layout.door)}."
 
     def _direction(self, place: int) -> str:
         if place == self.position:

@@ -1,4 +1,4 @@
-"""Critical steps by statistics alone: states whose returns vary most, and the worst steps there."""
+"""Critical steps by statistics alone: the worst steps from states whose returns vary most."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from opid_lightning.learning.checks import check_range
 from opid_lightning.learning.groups import group_deviations
 
 
@@ -23,12 +24,21 @@ class CriticalStepsFound:
 
 @dataclass(frozen=True)
 class CriticalSteps:
-    """Picks the steps, among those from a state of varying outcome, that turned out worst."""
+    """Picks, from states of varying outcome, the steps that deviate most from the state's mean.
+
+    A state's group counts where it has `min_group_size` members and its variance is in the top
+    `1 - variance_quantile` of such groups'.
+    """
 
     min_group_size: int = 2
-    variance_quantile: float = 0.75  # of the variances of the groups that are large enough
-    per_trajectory: int = 1  # at most so many steps of a trajectory
+    variance_quantile: float = 0.75
+    per_trajectory: int = 1  # at most so many steps of a trajectory; 0 looks for none
     below_mean_only: bool = True
+
+    def __post_init__(self) -> None:
+        check_range("min_group_size", self.min_group_size, at_least=1)
+        check_range("variance_quantile", self.variance_quantile, at_least=0, at_most=1)
+        check_range("per_trajectory", self.per_trajectory, at_least=0)
 
     def __call__(
         self,
@@ -36,6 +46,34 @@ class CriticalSteps:
         groups: Int[Tensor, " B"],
         trajectories: Sequence[Hashable],
     ) -> CriticalStepsFound:
+        mask = torch.zeros_like(groups, dtype=torch.bool)
+        if self.per_trajectory == 0:
+            return CriticalStepsFound(mask, 0, 0, None)
         sizes, means, deviations = group_deviations(returns.double(), groups, "population")
-        variances = deviations.square()
-        return CriticalStepsFound(torch.zeros_like(groups, dtype=torch.bool), len(sizes), 0, None)
+        variances, is_large = deviations.square(), sizes >= self.min_group_size
+        if not is_large.any():
+            return CriticalStepsFound(mask, len(sizes), 0, None)
+        cutoff = variances[is_large].quantile(self.variance_quantile)
+        # A cutoff that is one group's own variance must not lose that group to rounding.
+        is_eligible = is_large & (variances > 0) & (variances >= cutoff * (1 - 1e-9))
+        distances = returns.double() - means[groups]
+        is_candidate = is_eligible[groups] & ((distances < 0) | (not self.below_mean_only))
+        mask[self._worst(distances.abs(), is_candidate, trajectories)] = True
+        return CriticalStepsFound(mask, len(sizes), int(is_eligible.sum()), cutoff.item())
+
+    def _worst(
+        self,
+        distances: Float[Tensor, " B"],
+        is_candidate: Bool[Tensor, " B"],
+        trajectories: Sequence[Hashable],
+    ) -> list[int]:
+        """The rows of largest distance in each trajectory; of equal ones the earlier."""
+        candidates: dict[Hashable, list[int]] = defaultdict(list)
+        for row in is_candidate.nonzero().flatten().tolist():
+            candidates[trajectories[row]].append(row)
+        sizes = distances.tolist()
+        return [
+            row
+            for rows in candidates.values()
+            for row in sorted(rows, key=lambda row: -sizes[row])[: self.per_trajectory]
+        ]

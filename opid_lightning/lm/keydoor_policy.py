@@ -8,36 +8,32 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-SPECIAL = ("<pad>", "<unk>", "<user>", "<agent>", "<end>")
+SPECIAL = ("<pad>", "<unk>", "<agent>", "<end>")
 # Few words, so that an untrained policy says an action by chance often enough to learn from.
-WORDS = (
-    "left right take open key door the is here held you can did nothing happens and . , "
-    "go to first then when not again"
-).split()
+WORDS = "left right take open the key door is here held nothing then first".split()
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
-    "{{ ('<user> ' if message['role'] == 'user' else '<agent> ') + message['content'] }}"
-    "{{ ' <end> ' if message['role'] != 'user' else ' ' }}"
+    "{{ message['content'] + (' <agent> ' if message['role'] == 'user' else ' <end> ') }}"
     "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<agent>' }}{% endif %}"
 )
 
 
 def make(directory: Path) -> None:
     """Writes config and tokenizer; weights are drawn when the policy is loaded."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
     from transformers import LlamaConfig, PreTrainedTokenizerFast
 
     words = {word: index for index, word in enumerate((*SPECIAL, *WORDS))}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    letters = normalizers.Replace(Regex("[^a-z]+"), " ")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), letters])
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         unk_token="<unk>",
         eos_token="<end>",
-        additional_special_tokens=["<user>", "<agent>"],
+        additional_special_tokens=["<agent>"],
         clean_up_tokenization_spaces=False,
         model_max_length=512,
     )

@@ -109,8 +109,17 @@ def test_an_unusable_reply_is_rejected_by_name(reply, reason):
 
 @pytest.mark.parametrize(
     ("key", "index"),
-    [('" 3 "', 3), ('"+4"', 4), ('"007"', 7), ('"1_0"', 10), ('"-1"', -1), ('"٣"', 3)]
-    + [("2.9", 2), ("True", 1), ("5", 5)],
+    [
+        ('" 3 "', 3),
+        ('"+4"', 4),
+        ('"007"', 7),
+        ('"1_0"', 10),
+        ('"-1"', -1),
+        ('"٣"', 3),
+        ("2.9", 2),
+        ("True", 1),
+        ("5", 5),
+    ],
 )
 def test_step_keys_are_read_as_int_does(key, index):
     assert parse_reply(f'{{"episode_skill": "k", "step_skills": {{{key}: "a"}}}}').step_skills == {
@@ -131,8 +140,16 @@ def test_later_duplicates_of_a_step_win():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("null", "None"), ("1.50", "1.5"), ("true", "True"), ('["a", 1]', "['a', 1]"), ("-3", "-3")]
-    + [("(1, 'a')", "(1, 'a')"), ("NaN", "nan"), ("-Infinity", "-inf")],
+    [
+        ("null", "None"),
+        ("1.50", "1.5"),
+        ("true", "True"),
+        ('["a", 1]', "['a', 1]"),
+        ("-3", "-3"),
+        ("(1, 'a')", "(1, 'a')"),
+        ("NaN", "nan"),
+        ("-Infinity", "-inf"),
+    ],
 )
 def test_values_are_read_as_text(value, text):
     assert parse_reply(f'{{"episode_skill": {value}}}').episode_skill == text

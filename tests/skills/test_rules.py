@@ -37,7 +37,9 @@ def test_an_action_that_changes_what_is_listed_has_an_effect():
 def test_the_same_choice_in_the_same_situation_is_a_loop():
     places = ["A.", "B.", "A.", "B.", "C."]
     moves = ["to b", "to a", "to b", "to c", "stay"]
-    steps = [step_of(i, move, place) for i, (move, place) in enumerate(zip(moves, places))]
+    steps = [
+        step_of(i, move, place) for i, (move, place) in enumerate(zip(moves, places, strict=True))
+    ]
     assert faults(*steps) == [None, None, "repeated", None, None]
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -33,7 +34,7 @@ class ALFWorld:
     num_train_games: int = 120  # generated
     num_valid_games: int = 30  # generated, in each of the two validation splits
     games_seed: int = 0
-    cache: str | None = None  # of generated games; default: in the user's cache folder
+    games_cache: str | None = None  # default: in the user's cache folder
 
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "history_length": 0, "num_train_games": 1, "num_valid_games": 1}
@@ -68,9 +69,12 @@ class ALFWorld:
         if given := self.data or os.environ.get(DATA_VARIABLE):
             return Path(given).expanduser()
         folder = generated_games(
-            self.num_train_games, self.num_valid_games, self.games_seed, self.cache
+            self.num_train_games, self.num_valid_games, self.games_seed, self.games_cache
         )
-        _log.warning(
-            "env.data and %s are not set: playing generated games, %s", DATA_VARIABLE, folder
-        )
+        _announce(folder)
         return folder
+
+
+@cache
+def _announce(folder: Path) -> None:
+    _log.warning("env.data and %s are not set: playing generated games, %s", DATA_VARIABLE, folder)
