@@ -6,9 +6,10 @@ import dataclasses
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import lightning
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from opid_lightning.hooks import StageBroadcast, TrainingBroadcast, iteration_number
@@ -194,6 +195,12 @@ class RolloutDataModule(lightning.LightningDataModule):
                 self.seed,
                 StageBroadcast(self.trainer),
             )
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Moves training batches; evaluations are of trajectories, which stay where they are."""
+        return batch.to(device) if isinstance(batch, Batch) else batch
 
     def teardown(self, stage: str) -> None:
         self.sessions.close()

@@ -135,12 +135,6 @@ class OPIDModule(lightning.LightningModule):
             for t in trajectories
         ]
 
-    def transfer_batch_to_device(
-        self, batch: Any, device: torch.device, dataloader_idx: int
-    ) -> Any:
-        """Moves training batches; trajectories, which evaluations are of, stay where they are."""
-        return batch.to(device) if isinstance(batch, Batch) else batch
-
     def on_validation_epoch_end(self) -> None:
         self._log_success("validation")
 

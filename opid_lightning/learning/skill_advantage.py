@@ -31,11 +31,12 @@ def _normalise(
     advantages: Float[Tensor, "*_"], mask: Shaped[Tensor, "*_"], epsilon: float
 ) -> Float[Tensor, "*_"]:
     """Mean 0 and population deviation 1 over the selected tokens of all rows."""
-    selected = advantages[mask.bool()]
+    is_selected = mask.bool()
+    selected = advantages[is_selected]
     if not len(selected):
         return advantages
     centred = advantages - selected.mean()
     deviation = selected.std(correction=0)
     if deviation > epsilon:
-        centred = centred / deviation
-    return torch.where(mask.bool(), centred, 0.0)
+        centred = centred / (deviation + epsilon)
+    return torch.where(is_selected, centred, advantages)
