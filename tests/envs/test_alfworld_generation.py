@@ -1,0 +1,162 @@
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from opid_lightning.envs.alfworld import ALFWorld
+from opid_lightning.envs.alfworld.games import TASK_TYPES
+from opid_lightning.envs.alfworld.generation import generated_games
+from opid_lightning.envs.alfworld.generation.floor_plans import can_hold, floor_plan, plan_numbers
+from opid_lightning.envs.alfworld.generation.furnishing import furnish
+from opid_lightning.envs.alfworld.generation.goals import goals_of
+from opid_lightning.envs.alfworld.generation.problem import pddl_id
+from opid_lightning.envs.alfworld.generation.writing import generate
+from opid_lightning.envs.alfworld.stock import import_alfworld
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def games(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return generated_games(12, 6, 3, str(tmp_path_factory.mktemp("cache")))
+
+
+def test_same_seed_writes_the_same_bytes_and_another_seed_other_games(games, tmp_path):
+    again = generated_games(12, 6, 3, str(tmp_path / "again"))
+    other = generated_games(12, 6, 4, str(tmp_path / "other"))
+    assert files_of(games) == files_of(again)
+    assert len(files_of(games)) == 3 * (12 + 6 + 6)
+    assert not set(files_of(games).values()) & set(files_of(other).values())
+
+
+def test_more_games_leave_the_first_ones_as_they_were():
+    few, many = list(generate("train", 4, 0)), list(generate("train", 9, 0))
+    assert [game.files() for game in few] == [game.files() for game in many[:4]]
+
+
+def test_cached_games_are_not_made_again(games):
+    marked = next(games.rglob("traj_data.json"))
+    before = marked.stat().st_mtime_ns
+    assert generated_games(12, 6, 3, str(games.parent)) == games
+    assert marked.stat().st_mtime_ns == before
+
+
+def test_a_folder_holds_problem_parameters_and_game_in_the_released_layout(games):
+    for path in games.rglob("game.tw-pddl"):
+        game = json.loads(path.read_text())
+        facts = json.loads((path.parent / "traj_data.json").read_text())
+        parameters, scene = facts["pddl_params"], facts["scene"]
+        assert list(game) == ["pddl_domain", "grammar", "pddl_problem", "solvable", "walkthrough"]
+        assert game["pddl_problem"] == (path.parent / "initial_state.pddl").read_text()
+        target = parameters["parent_target"] or parameters["toggle_target"]
+        assert path.parent.parent.name == (
+            f"{facts['task_type']}-{parameters['object_target']}-None-{target}-{scene['scene_num']}"
+        )
+        assert path.parent.name == facts["task_id"] and path.parent.name.startswith("trial_")
+        task = facts["turk_annotations"]["anns"][0]["task_desc"]
+        assert f"Your task is to: {task}" in game["grammar"]
+
+
+def test_alfworlds_own_loader_takes_every_game(games):
+    stock = import_alfworld("agents.environment.alfred_tw_env")
+    folders = {key: str(games / "json_2.1.1" / split) for key, split in SPLIT_OF_KEY.items()}
+    config = {
+        "env": {"goal_desc_human_anns_prob": 0, "task_types": [1, 2, 3, 4, 5, 6]},
+        "dataset": {**folders, "num_train_games": -1, "num_eval_games": -1},
+    }
+    assert stock.AlfredTWEnv(config, "train").num_games == 12
+    assert stock.AlfredTWEnv(config, "eval_in_distribution").num_games == 6
+    assert stock.AlfredTWEnv(config, "eval_out_of_distribution").num_games == 6
+
+
+SPLIT_OF_KEY = {
+    "data_path": "train",
+    "eval_id_data_path": "valid_seen",
+    "eval_ood_data_path": "valid_unseen",
+}
+
+
+def test_rooms_of_valid_unseen_are_in_no_other_split():
+    assert not set(plan_numbers(is_unseen=True)) & set(plan_numbers(is_unseen=False))
+    rooms = {
+        split: {game.room.plan.number for game in generate(split, 60, 0)}
+        for split in ("train", "valid_seen", "valid_unseen")
+    }
+    assert rooms["valid_unseen"] <= set(plan_numbers(is_unseen=True))
+    assert not rooms["valid_unseen"] & (rooms["train"] | rooms["valid_seen"])
+
+
+def test_splits_do_not_share_games():
+    problems = [
+        game.files()["initial_state.pddl"].partition("\n")[2]
+        for split in ("train", "valid_seen", "valid_unseen")
+        for game in generate(split, 30, 0)
+    ]
+    assert len(set(problems)) == len(problems)
+
+
+def test_all_six_types_come_in_turn():
+    kinds = [game.room.goal.task_type for game in generate("valid_seen", 12, 0)]
+    assert kinds == [*TASK_TYPES, *TASK_TYPES]
+
+
+@pytest.mark.parametrize("task_type", TASK_TYPES)
+def test_no_draw_leaves_a_goal_done_or_out_of_reach(task_type):
+    rng = random.Random(0)
+    numbers = [n for n in plan_numbers(is_unseen=False) if goals_of(n, task_type)]
+    for _ in range(40):
+        plan = floor_plan(rng.choice(numbers))
+        room = furnish(plan, rng.choice(goals_of(plan.number, task_type)), rng)
+        wanted = room.of_kind(room.goal.object_kind)
+        assert len(wanted) >= room.goal.num_objects
+        assert all(thing.place.kind != room.goal.target_kind for thing in wanted)
+        assert all(can_hold(thing.place.kind, thing.kind) for thing in room.things)
+        assert len({thing.id for thing in room.things}) == len(room.things)
+        assert room.start not in {place.location for place in plan.receptacles}
+
+
+def test_every_floor_plan_can_be_read_and_stands_on_its_own():
+    for number in (*plan_numbers(is_unseen=True), *plan_numbers(is_unseen=False)):
+        plan = floor_plan(number)
+        assert plan.receptacles and plan.object_kinds and plan.free_locations
+        assert len({place.id for place in plan.receptacles}) == len(plan.receptacles)
+
+
+def test_ids_are_spelt_as_in_the_released_games():
+    assert pddl_id("Mug|+01.36|-00.96") == ("Mug_bar__plus_01_dot_36_bar__minus_00_dot_96")
+
+
+def test_a_default_environment_plays_generated_games_and_says_so(tmp_path, monkeypatch, caplog):
+    monkeypatch.delenv("ALFWORLD_DATA", raising=False)
+    environment = ALFWorld(num_train_games=6, num_valid_games=6, games_cache=str(tmp_path))
+    tasks = environment.tasks("train")
+    assert sorted(task.kind for task in tasks) == sorted(TASK_TYPES)
+    assert "generated games" in caplog.text and str(tmp_path) in caplog.text
+
+
+def test_a_fresh_process_writes_the_same_bytes_and_leaves_no_other_trace(games, tmp_path):
+    home, cache = tmp_path / "home", tmp_path / "cache"
+    home.mkdir()
+    write = (
+        "import os, sys; from opid_lightning.envs.alfworld.generation import generated_games; "
+        "generated_games(12, 6, 3, sys.argv[1]); print(os.environ.get('ALFWORLD_DATA'))"
+    )
+    kept = {name: value for name, value in os.environ.items() if name != "ALFWORLD_DATA"}
+    run = subprocess.run(
+        [sys.executable, "-c", write, str(cache)],
+        env={**kept, "HOME": str(home), "PYTHONHASHSEED": "12345"},
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert files_of(cache) == files_of(games.parent)
+    assert run.stdout.strip() == "None"
+    assert not list(home.iterdir())
