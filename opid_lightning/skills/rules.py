@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 
 from opid_lightning.protocols import AnalysisError
 from opid_lightning.skills.step_signals import Fault, StepSignals, read_signals
@@ -17,12 +18,14 @@ EPISODE_RULES: dict[Fault, str] = {
     "unavailable": "Choose only actions that are available; these were not: {actions}.",
     "no_effect": "Do not insist on actions that change nothing: {actions}.",
     "repeated": "Do not repeat a choice in a situation you have been in: {actions}.",
+    "returned": "Do not go back to what you have already seen: {actions}.",
 }
 STEP_RULES: dict[Fault, str] = {
     "malformed": "Answer with exactly one action in the required format.",
     "unavailable": "Do not choose {action} now, as it is not available; {instead}.",
     "no_effect": "Do not choose {action} now, as it changes nothing; {instead}.",
     "repeated": "Leave the loop: you chose {action} here before; {instead}.",
+    "returned": "Do not choose {action} now, as it leads back to what you have seen; {instead}.",
 }
 
 
@@ -31,10 +34,10 @@ class Rules:
     """Writes skills from surface signals of the trajectory alone: deterministic and offline.
 
     It is a heuristic. It sees malformed answers, actions that were not listed, that changed
-    nothing or that were repeated in the same situation, which actions opened up new ones, and
-    which earned reward. It understands neither the goal nor the observations: the workflow of a
-    success is the list of its faultless actions, detours included, and the rules for a failure
-    name its faults, not its cause.
+    nothing, that were repeated in the same situation or led back to an earlier one, which actions
+    opened up new ones and which earned reward. It understands neither the goal nor the
+    observations: the workflow of a success is the list of its faultless actions, detours
+    included, and the rules for a failure name its faults, not its cause.
     """
 
     max_step_skills: int = 5
@@ -49,45 +52,60 @@ class Rules:
         if not trajectory.steps:
             raise AnalysisError("no_steps", f"trajectory {trajectory.id} has no steps")
         signals = read_signals(trajectory.steps)
-        faulty = [signal for signal in signals if signal.fault]
         if trajectory.won:
-            critical = most_useful(signals, faulty, self.max_step_skills)
-            episode_skill = workflow(signals)
-        else:
-            critical = faulty
-            episode_skill = rules_of_failure(signals, faulty)
+            return self.learn_from_success(signals)
+        return self.learn_from_failure(signals)
+
+    def learn_from_success(self, signals: Sequence[StepSignals]) -> Skills:
+        """Half of the step skills at most are about faults, the others about what earned most."""
+        faulty = [signal for signal in worst_first(signals) if signal.fault != "returned"]
+        useful = [signal for signal in signals if signal.fault in (None, "returned")]
+        num_keys = self.max_step_skills - min(len(faulty), self.max_step_skills // 2)
+        keys = {s.step.index: confirmation(s) for s in key_steps(useful)[:num_keys]}
+        corrections = {s.step.index: correction(s) for s in faulty}
         return Skills(
-            episode_skill=episode_skill,
-            step_skills={s.step.index: advice(s) for s in critical[: self.max_step_skills]},
-            episode_summary=summary(trajectory, faulty),
+            episode_skill=workflow(useful),
+            step_skills=first({**keys, **corrections}, self.max_step_skills),
+            episode_summary=f"Succeeded in {len(signals)} steps, {len(faulty)} of them in vain.",
+        )
+
+    def learn_from_failure(self, signals: Sequence[StepSignals]) -> Skills:
+        faulty = worst_first(signals)
+        corrections = {s.step.index: correction(s) for s in faulty}
+        return Skills(
+            episode_skill=rules_of_failure(signals, faulty),
+            step_skills=first(corrections, self.max_step_skills),
+            episode_summary=f"Failed in {len(signals)} steps, {len(faulty)} of them in vain.",
         )
 
 
-def most_useful(
-    signals: Sequence[StepSignals], faulty: Sequence[StepSignals], count: int
-) -> list[StepSignals]:
-    """Steps that earned reward, then those that opened up most; at most half are faults."""
-    keys = [s for s in signals if not s.fault and (s.step.reward > 0 or s.num_new_actions)]
-    keys.sort(key=lambda s: (-s.step.reward, -s.num_new_actions, s.step.index))
-    num_keys = count - min(len(faulty), count // 2)
-    return [*keys[:num_keys], *faulty]
+def first(skills: dict[int, str], count: int) -> dict[int, str]:
+    return dict(islice(skills.items(), count))
 
 
-def workflow(signals: Sequence[StepSignals]) -> str:
-    """The faultless actions in order, equal neighbours counted, the last ones where many."""
-    runs: list[tuple[str, int]] = []
-    for signal in signals:
-        action = quoted(signal.step.action.text)
-        if signal.fault:
-            continue
-        if runs and runs[-1][0] == action:
-            runs[-1] = (action, runs[-1][1] + 1)
-        else:
-            runs.append((action, 1))
+def worst_first(signals: Sequence[StepSignals]) -> list[StepSignals]:
+    """The faulty steps, equal faults in the order made."""
+    severity: list[Fault | None] = [None, *EPISODE_RULES]
+    faulty = (signal for signal in signals if signal.fault)
+    return sorted(faulty, key=lambda signal: severity.index(signal.fault))
+
+
+def key_steps(useful: Sequence[StepSignals]) -> list[StepSignals]:
+    """Steps that earned reward, then those that opened up most."""
+    keys = [s for s in useful if s.step.reward > 0 or s.num_new_actions]
+    return sorted(keys, key=lambda s: (-s.step.reward, -s.num_new_actions))
+
+
+def workflow(useful: Sequence[StepSignals]) -> str:
+    """Their actions in order, equal neighbours counted, the last ones where many."""
+    runs = [
+        (action, len(list(group)))
+        for action, group in groupby(quoted(signal.step.action.text) for signal in useful)
+    ]
+    if not runs:
+        return "Finish the task at the first opportunity."
     actions = [action if times == 1 else f"{action} {times} times" for action, times in runs]
     start = "Earlier steps led up to this: " if len(actions) > MAX_WORKFLOW_ACTIONS else ""
-    if not actions:
-        return "Finish the task at the first opportunity."
     listed = ", then ".join(actions[-MAX_WORKFLOW_ACTIONS:])
     return f"This way of working solved the task. {start}{listed}."
 
@@ -106,20 +124,22 @@ def rules_of_failure(signals: Sequence[StepSignals], faulty: Sequence[StepSignal
     return " ".join(rules)
 
 
-def advice(signal: StepSignals) -> str:
-    """One imperative sentence for one step."""
+def correction(signal: StepSignals) -> str:
+    """One imperative sentence against the fault of a step."""
+    assert signal.fault is not None
+    other = signal.alternative
+    return STEP_RULES[signal.fault].format(
+        action=quoted(signal.step.action.text),
+        instead=f"try {quoted(other)}" if other else "try something else",
+    )
+
+
+def confirmation(signal: StepSignals) -> str:
+    """One imperative sentence for the choice of a step."""
     action = quoted(signal.step.action.text)
-    if signal.fault:
-        instead = f"try {quoted(signal.untried[0])}" if signal.untried else "try something else"
-        return STEP_RULES[signal.fault].format(action=action, instead=instead)
     if signal.step.reward > 0:
         return f"Choose {action} now, as it is what the task rewards."
     return f"Choose {action} now, as it opens up new possibilities."
-
-
-def summary(trajectory: Trajectory, faulty: Sequence[StepSignals]) -> str:
-    outcome = "succeeded" if trajectory.won else "failed"
-    return f"The attempt {outcome} after {len(trajectory.steps)} steps, {len(faulty)} in vain."
 
 
 def some(actions: Iterable[str]) -> str:

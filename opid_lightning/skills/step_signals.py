@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from opid_lightning.types import Observation, Step
 
-Fault = Literal["malformed", "unavailable", "no_effect", "repeated"]
+# The worst first. To have returned is only bad where the attempt got nowhere.
+Fault = Literal["malformed", "unavailable", "no_effect", "repeated", "returned"]
+
+Situation = tuple[str, tuple[str, ...]]  # what is shown, and what is listed
 
 # The answer of ALFWorld and other TextWorld games to an action that cannot be done.
 REFUSAL = "nothing happens"
@@ -23,30 +26,33 @@ class StepSignals:
     num_new_actions: int  # listed after this step, and never before
     untried: tuple[str, ...]  # listed at this step, and not played in the whole attempt
 
+    @property
+    def alternative(self) -> str | None:
+        """Another listed action, an untried one if there is any."""
+        others = (a for a in self.step.observation.admissible if a != self.step.action.text)
+        return next(iter(self.untried), next(others, None))
+
 
 def read_signals(steps: Sequence[Step]) -> tuple[StepSignals, ...]:
     """Signals of each step, in order. Of the last step's outcome only its reward is known."""
     results = [*(step.observation for step in steps[1:]), None]
     played = {step.action.text for step in steps}
     known: set[str] = set()
-    decisions: set[tuple[Situation, str]] = set()
+    past: set[Situation | tuple[Situation, str]] = set()
     signals: list[StepSignals] = []
     for step, result in zip(steps, results, strict=True):
         known.update(step.observation.admissible)
-        decision = (situation(step.observation), step.action.text)
+        here = situation(step.observation)
         signals.append(
             StepSignals(
                 step=step,
-                fault=find_fault(step, result, is_repeated=decision in decisions),
+                fault=find_fault(step, result, past),
                 num_new_actions=len(set(result.admissible) - known) if result else 0,
                 untried=tuple(a for a in step.observation.admissible if a not in played),
             )
         )
-        decisions.add(decision)
+        past.update((here, (here, step.action.text)))
     return tuple(signals)
-
-
-Situation = tuple[str, tuple[str, ...]]
 
 
 def situation(observation: Observation) -> Situation:
@@ -54,15 +60,18 @@ def situation(observation: Observation) -> Situation:
     return observation.text.strip(), observation.admissible
 
 
-def find_fault(step: Step, result: Observation | None, is_repeated: bool) -> Fault | None:
-    """What is wrong with a step, the plainest first. `result` is None where it is not known."""
+def find_fault(
+    step: Step, result: Observation | None, past: Container[Situation | tuple[Situation, str]]
+) -> Fault | None:
+    """The worst fault of a step. `past` holds earlier situations, and what was done in them."""
+    here = situation(step.observation)
+    there = situation(result) if result else None
     if not step.action.is_valid:
         return "malformed"
     if step.observation.admissible and step.action.text not in step.observation.admissible:
         return "unavailable"
-    if result is not None and (
-        situation(result) == situation(step.observation)
-        or result.text.strip().lower().startswith(REFUSAL)
-    ):
+    if there and (there == here or there[0].lower().startswith(REFUSAL)):
         return "no_effect"
-    return "repeated" if is_repeated else None
+    if (here, step.action.text) in past:
+        return "repeated"
+    return "returned" if there in past else None

@@ -40,7 +40,29 @@ def test_the_same_choice_in_the_same_situation_is_a_loop():
     steps = [
         step_of(i, move, place) for i, (move, place) in enumerate(zip(moves, places, strict=True))
     ]
-    assert faults(*steps) == [None, None, "repeated", None, None]
+    assert faults(*steps) == [None, "returned", "repeated", None, None]
+
+
+def test_coming_back_to_an_earlier_situation_is_told_from_new_ones():
+    steps = [step_of(i, f"walk {i}", place) for i, place in enumerate("ABCBD")]
+    assert faults(*steps) == [None, None, "returned", None, None]
+
+
+def test_a_way_back_is_no_fault_of_a_success():
+    steps = [step_of(i, f"walk {i}", place) for i, place in enumerate("ABCBD")]
+    skills = Rules()(trajectory_of(*steps, won=True))
+    assert '"walk 2"' in skills.episode_skill
+    assert skills.step_skills == {}
+
+
+def test_the_alternative_is_an_untried_action_else_another_one():
+    here = ("north", "south")
+    tried_both = step_of(0, "north", "A", here), step_of(1, "south", "B", here)
+    assert [s.alternative for s in read_signals(tried_both)] == ["south", "north"]
+    assert read_signals([step_of(0, "north", "A", ("south", "north", "up"))])[0].alternative == (
+        "south"
+    )
+    assert read_signals([step_of(0, "north", "A", ("north",))])[0].alternative is None
 
 
 def test_actions_listed_for_the_first_time_are_counted():
@@ -105,13 +127,14 @@ def test_the_rules_of_a_failure_name_its_faults_and_what_was_never_tried():
         "Answer every time with one action in the required format. "
         'Choose only actions that are available; these were not: "fly", "look". '
         'Do not repeat a choice in a situation you have been in: "go hall". '
+        'Do not go back to what you have already seen: "go room". '
         'Explore what was never tried: "open box", "take key".'
     )
 
 
-def test_step_skills_of_a_failure_stand_at_its_faults():
+def test_step_skills_of_a_failure_stand_at_its_faults_the_worst_first():
     skills = Rules()(FAILURE).step_skills
-    assert list(skills) == [0, 3, 4, 5]
+    assert list(skills) == [0, 4, 5, 3, 2]
     assert skills[3] == 'Leave the loop: you chose "go hall" here before; try "open box".'
 
 
@@ -122,7 +145,7 @@ def test_a_failure_without_fault_still_has_a_rule():
 
 
 def test_at_most_k_step_skills_are_written():
-    assert list(Rules(2)(FAILURE).step_skills) == [0, 3]
+    assert list(Rules(2)(FAILURE).step_skills) == [0, 4]
     assert Rules(0)(SUCCESS).step_skills == {}
 
 
