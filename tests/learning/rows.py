@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 
 from opid_lightning.types import (
-    RoutedStep,
     Route,
+    RoutedStep,
     ScoredStep,
     SkillLevel,
     Trajectory,
@@ -62,7 +62,7 @@ def scored(
         level: torch.tensor(logprobs) for level, logprobs in skills.items()
     }
     return ScoredStep(
-        routed=RoutedStep(trajectory, step, Route(), {level: (1,) for level in contexts}),
+        routed=RoutedStep(trajectory, step, Route(), dict.fromkeys(contexts, (1,))),
         old_logprobs=torch.tensor(old),
         skill_logprobs=contexts,
         reference_logprobs=None if reference is None else torch.tensor(reference),

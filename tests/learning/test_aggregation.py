@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -35,7 +37,7 @@ def test_how_rows_are_cut_into_micro_batches_changes_nothing(how, lengths, data)
     totals = totals_of_mask(mask)
     cuts = [0, *sorted(data.draw(st.lists(st.integers(0, len(lengths))))), len(lengths)]
     parts = torch.zeros((), dtype=torch.float64)
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         rows = slice(start, end)
         width = max(1, *lengths[rows]) if end > start else 1
         parts = parts + aggregate(values[rows, :width], mask[rows, :width], how, totals)
@@ -62,5 +64,5 @@ def test_a_mean_over_tokens_takes_masks_of_any_kind():
 
 
 def test_an_unknown_aggregation_is_refused():
-    with pytest.raises(ValueError, match="'mean'.*token-mean"):
+    with pytest.raises(ValueError, match=r"'mean'.*token-mean"):
         aggregate(VALUES, MASK, "mean")

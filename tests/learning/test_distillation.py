@@ -40,5 +40,5 @@ def test_a_clipped_importance_weight_has_no_gradient():
 
 
 def test_an_unknown_mode_is_refused():
-    with pytest.raises(ValueError, match="'kl'.*importance"):
+    with pytest.raises(ValueError, match=r"'kl'.*importance"):
         distillation(OLD, OLD, SKILL, "kl", None)

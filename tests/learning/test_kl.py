@@ -44,5 +44,5 @@ def test_equal_policies_are_no_distance_apart(estimator):
 
 
 def test_an_unknown_estimator_is_refused():
-    with pytest.raises(NotImplementedError, match="'full'.*k3"):
+    with pytest.raises(NotImplementedError, match=r"'full'.*k3"):
         kl_estimates(LOGPROBS, REFERENCE, "full")
