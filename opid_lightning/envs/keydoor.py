@@ -45,7 +45,7 @@ class Keydoor:
     """All corridors of one size, with some places of key and door held out for validation."""
 
     size: int = 4
-    max_steps: int = 20
+    max_steps: int = 15
     history_length: int = 0  # past turns that a prompt shows
     win_reward: float = 10.0
     seed: int = 0  # of the split
@@ -84,7 +84,7 @@ class Keydoor:
         return PromptText(
             task=f"{goal}.",
             situation=" ".join([*past, observation.text]),
-            request=f"{', '.join(observation.admissible)}?",
+            request="Then?",
         )
 
     def action(self, response: str, observation: Observation) -> Action:
@@ -130,9 +130,10 @@ class _Corridor:
         return tuple(action for action in ACTIONS if possible[action] and not self.won)
 
     def _description(self) -> str:
-        place = self.layout.key
-        key = "held" if place is None or self.has_key else self._direction(place)
-        return f"The key is {key}, the door is {self._direction(self.layout.door)}."
+        """The next thing to reach: the key, then the door."""
+        if self.layout.key is None or self.has_key:
+            return f"The door is {self._direction(self.layout.door)}."
+        return f"The key is {self._direction(self.layout.key)}."
 
     def _direction(self, place: int) -> str:
         if place == self.position:

@@ -45,6 +45,7 @@ def make(directory: Path) -> None:
         hidden_size=64,
         intermediate_size=128,
         num_hidden_layers=2,
+        initializer_range=0.05,  # so that two layers start with a view of more than one token
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=512,
