@@ -34,8 +34,9 @@ class Setting:
             # Unresolved: an interpolation may name what only the whole configuration holds.
             container: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={self.text}"]))
         except YAMLError as error:
+            problem = getattr(error, "problem", error)
             raise UsageError(
-                f"The value of {self.typed!r} is not YAML: {error}. Quote it, as in "
+                f"The value of {self.typed!r} is not YAML: {problem}. Quote it, as in "
                 f"{self.key}='\"...\"', if it is plain text."
             ) from error
         return container["value"]

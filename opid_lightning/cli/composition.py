@@ -80,8 +80,8 @@ def check_choices(choices: Mapping[str, str], file: Path) -> None:
     for group, choice in choices.items():
         if choice not in (*available[group], "null"):
             raise UsageError(
-                f"Group {group!r} has no choice {choice!r}. {nearest(choice, available[group])} "
-                f"Set on the command line: {group}={choice}"
+                f"Group {group!r} has no choice {choice!r}. {nearest(choice, available[group])}\n"
+                f"  Set on the command line: {group}={choice}"
             )
 
 

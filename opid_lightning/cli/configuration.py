@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from opid_lightning.cli.arguments import Arguments, Setting
-from opid_lightning.cli.choices import configurations
+from opid_lightning.cli.choices import configurations, groups
 from opid_lightning.cli.composition import (
     Composition,
     Source,
@@ -22,7 +22,7 @@ from opid_lightning.cli.composition import (
     load_saved,
 )
 from opid_lightning.cli.errors import UsageError, nearest
-from opid_lightning.cli.names import Tree, keys_of, remove_key, set_key, short
+from opid_lightning.cli.names import Tree, keys_of, leaves_of, remove_key, set_key, short
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,25 @@ class Configuration:
             if key in source.keys:
                 return f"Set in {source.label}"
         return ""
+
+    def located(self, message: str, key: str) -> str:
+        """The message, with a line on where `key` was set."""
+        where = self.where(key)
+        return f"{message}\n  {where}" if where else message
+
+    def resolved(self) -> Tree:
+        """The tree with its interpolations filled in; raises UsageError for what has no value."""
+        try:
+            container: Any = OmegaConf.to_container(OmegaConf.create(self.tree), resolve=True)
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(self.located(reason, error.full_key or "")) from error
+        for key, value in leaves_of(container):
+            if value == MISSING:
+                raise UsageError(
+                    self.located(f"{short(key)} has no value yet. Add {short(key)}=VALUE.", key)
+                )
+        return container
 
 
 def is_within(key: str, outer: str) -> bool:
@@ -76,8 +95,12 @@ def compose_typed(arguments: Arguments) -> tuple[Composition, tuple[Setting, ...
             f"Which configuration? Add {' or '.join(f'conf={name}' for name in configurations())}"
             ", or conf=PATH of your own YAML file."
         )
-    groups = available_groups(configuration_file(arguments.conf))
-    chosen = [s for s in arguments.settings if s.key in groups and not is_path_of_policy(s)]
+    known = available_groups(configuration_file(arguments.conf))
+    chosen = [
+        s
+        for s in arguments.settings
+        if s.key in known and not s.text.startswith("{") and not is_path_of_policy(s)
+    ]
     rest = [s for s in arguments.settings if s not in chosen]
     if any(is_path_of_policy(setting) for setting in rest):
         # Nothing that suits another model alone may stay set.
@@ -96,20 +119,9 @@ def as_policy_path(setting: Setting) -> Setting:
 
 
 def refuse_choices(settings: Sequence[Setting]) -> None:
-    from opid_lightning.cli.choices import groups
-
     for setting in settings:
         if setting.key in groups() and not is_path_of_policy(setting):
             raise UsageError(
                 f"{setting.typed} chooses a file of conf/, but --config already gives the whole "
                 f"configuration. Set {setting.key}.NAME=VALUE, or start from conf=NAME."
             )
-
-
-def resolved(tree: Tree) -> Tree:
-    """The tree with its interpolations filled in."""
-    try:
-        container: Any = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)
-    except OmegaConfBaseException as error:
-        raise UsageError(f"An interpolation cannot be resolved: {error}") from error
-    return container

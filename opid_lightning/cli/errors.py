@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
+MAX_LISTED = 12
 
 
 class UsageError(Exception):
@@ -20,7 +21,10 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, choices, n=1)
     if close:
         return f"Did you mean {close[0]!r}?"
-    return f"There are: {', '.join(choices)}." if choices else "There are none here."
+    if not choices:
+        return "There are none."
+    more = ", ..." if len(choices) > MAX_LISTED else ""
+    return f"There are: {', '.join(choices[:MAX_LISTED])}{more}."
 
 
 def is_for_the_user(error: ValueError) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from opid_lightning.cli.configuration import Configuration
 from opid_lightning.cli.choices import groups
-from opid_lightning.cli.names import Tree, keys_of, short
+from opid_lightning.cli.configuration import Configuration
+from opid_lightning.cli.names import Tree, short
 
 NAMED = re.compile(r'Parser key "([^"]+)"')
 CLASS_PATH = re.compile(r"Problem with given class_path '([^']+)'")
 EXPECTED = re.compile(r"Expected an? (?!dot import path)(?!path)(.+?)(?:\. Got value: .*)?$", re.M)
+MENTIONED = re.compile(r"\b[A-Za-z_]+(?:\.[a-z_0-9]+)+")
 REQUIRED = re.compile(r"the following arguments are required: (?:\w+\.)?(\S+)")
 
 
@@ -25,17 +26,35 @@ def explain(message: str, configuration: Configuration, placed: Tree) -> str:
     if not named:
         return message.strip()
     key, value = locate(named, CLASS_PATH.findall(message), placed)
-    where = configuration.where(key)
     if expected := EXPECTED.findall(message):
         kinds = " or ".join(dict.fromkeys(readable(kind) for kind in expected))
-        return f"{short(key)} is {value!r}. Expected {kinds}. {where}".strip()
-    return f"{short(key)}: {last_line(message)} {where}".strip()
+        return configuration.located(f"{short(key)} is {value!r}. Expected {kinds}.", key)
+    reason = last_line(message)
+    if "does not implement protocol" in reason:
+        reason += (
+            ". Its methods need the very names, parameters and annotations of that protocol in "
+            "opid_lightning/protocols.py."
+        )
+    return configuration.located(f"{short(key)}: {reason}", key)
+
+
+def locate_mentioned(message: str, configuration: Configuration) -> str:
+    """A message of a class about its own arguments, and where the first it names was set.
+
+    A class does not know under which name it was configured, so its argument's name decides.
+    """
+    for key in MENTIONED.findall(message):
+        if configuration.where(key):
+            return configuration.located(message, key)
+        for setting in configuration.typed:
+            if setting.key.split(".")[-1] == key.split(".")[-1]:
+                return configuration.located(message, setting.key)
+    return message
 
 
 def locate(named: list[str], class_paths: list[str], placed: Tree) -> tuple[str, Any]:
     """The whole key, and its value: messages leave out which of several objects it is in."""
     outer, inner = named[0], [part for name in named[1:] for part in name.split(".")]
-    inner = inner[inner.index(outer.split(".")[-1]) + 1 :] if outer.split(".")[-1] in inner else inner
     node: Any = placed
     for part in outer.split("."):
         node = node.get(part) if isinstance(node, dict) else None

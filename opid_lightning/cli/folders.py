@@ -1,7 +1,7 @@
 """In which folder a run writes, and which checkpoint it starts from.
 
-    runs/NAME/TIME/              config.yaml metrics.csv checkpoints/ trajectories/ wandb/
-    runs/NAME/TIME/VERB/TIME/    metrics.csv of `validate`, `test` or `predict` on that run
+runs/NAME/TIME/              config.yaml metrics.csv checkpoints/ trajectories/ wandb/
+runs/NAME/TIME/VERB/TIME/    metrics.csv of `validate`, `test` or `predict` on that run
 """
 
 from __future__ import annotations
@@ -85,4 +85,3 @@ def refuse_to_mix(run: Path, checkpoint: str | None) -> None:
             f"{run} already holds a run. Go on with it by ckpt_path=last, or write elsewhere by "
             "another trainer.default_root_dir."
         )
-

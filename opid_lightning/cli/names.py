@@ -26,9 +26,15 @@ CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 
 def short(key: str) -> str:
     """The name a user types: `data.env.init_args.max_steps` is `env.max_steps`."""
+    key = without_init_args(key)
     for name, place in PLACES.items():
+        place = without_init_args(place)
         if key == place or key.startswith(place + "."):
             key = name + key.removeprefix(place)
+    return key
+
+
+def without_init_args(key: str) -> str:
     return ".".join(part for part in key.split(".") if part != "init_args")
 
 
@@ -97,10 +103,16 @@ def remove_key(tree: Tree, key: str) -> bool:
     return arguments_of(node, last).pop(last, KeyError) is not KeyError
 
 
-def keys_of(tree: Any, prefix: str = "") -> Iterator[str]:
-    """Every key of a tree, mappings and leaves, by its short name."""
-    if isinstance(tree, Mapping):
-        for name, inner in tree.items():
-            key = f"{prefix}.{name}" if prefix else str(name)
-            yield short(key)
-            yield from keys_of(inner, key)
+def leaves_of(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is no mapping, with its key."""
+    if not isinstance(tree, Mapping):
+        yield prefix, tree
+        return
+    for name, inner in tree.items():
+        yield from leaves_of(inner, f"{prefix}.{name}" if prefix else str(name))
+
+
+def keys_of(tree: Any, prefix: str = "") -> set[str]:
+    """Every key of a tree, of mappings and of values, by its short name."""
+    parts = [key.split(".") for key, _ in leaves_of(tree, prefix) if key]
+    return {short(".".join(key[:end])) for key in parts for end in range(1, len(key) + 1)}

@@ -9,6 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from opid_lightning.cli.imports import import_lightning
+
+import_lightning()
+
 import lightning
 import yaml
 from jsonargparse import Namespace
@@ -16,11 +20,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import Logger
 
 from opid_lightning.cli.arguments import Arguments
-from opid_lightning.cli.configuration import Configuration, configure, resolved
-from opid_lightning.cli.errors import UsageError
-from opid_lightning.cli.explanation import explain
+from opid_lightning.cli.configuration import Configuration, configure
+from opid_lightning.cli.errors import UsageError, is_for_the_user
+from opid_lightning.cli.explanation import explain, locate_mentioned
 from opid_lightning.cli.folders import Placement, place
-from opid_lightning.cli.names import Tree, to_places
+from opid_lightning.cli.names import to_places
 from opid_lightning.cli.validation import check_names
 from opid_lightning.datamodule import RolloutDataModule
 from opid_lightning.module import OPIDModule
@@ -43,7 +47,7 @@ def run(arguments: Arguments) -> None:
 
 
 def placement_of(arguments: Arguments, configuration: Configuration) -> Placement:
-    tree = resolved(configuration.tree)
+    tree = configuration.resolved()
     checkpoint = tree.get("ckpt_path")
     folder = os.environ.get(FOLDER_OF_THE_FIRST_PROCESS)
     if folder and int(os.environ.get("LOCAL_RANK", 0)) > 0:
@@ -109,6 +113,10 @@ class OPIDCLI(LightningCLI):
             load_from_checkpoint_support=False,
         )
 
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The verb that runs, alone: a parser of all settings takes long to make."""
+        return {self.arguments.verb: LightningCLI.subcommands()[self.arguments.verb]}
+
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
             "--seed_everything", type=int, default=0, help="Decides everything that is random."
@@ -133,7 +141,7 @@ class OPIDCLI(LightningCLI):
         verb = self.arguments.verb
         if self.arguments.wants_help:
             parser.parse_args([verb, *self.arguments.flags])
-        placed = to_places(resolved(self.configuration.tree))
+        placed = to_places(self.configuration.resolved())
         check_names(self.configuration, placed, self._parser(verb))
         text = yaml.safe_dump(placed, sort_keys=False)
         try:
@@ -148,11 +156,16 @@ class OPIDCLI(LightningCLI):
         folder = self._get(self.config, "trainer")["default_root_dir"]
         os.environ[FOLDER_OF_THE_FIRST_PROCESS] = folder
 
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            if not is_for_the_user(error):
+                raise
+            raise UsageError(locate_mentioned(str(error), self.configuration)) from error
+
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         built: Namespace = self.config_init[self.subcommand]
         loggers = [make(built["trainer"]["default_root_dir"]) for make in built["logger"].values()]
         callbacks = list(built["callbacks"].values())
         return super().instantiate_trainer(logger=loggers or False, callbacks=callbacks, **kwargs)
-
-
-__all__ = ["OPIDCLI", "SaveConfig", "Tree", "run"]

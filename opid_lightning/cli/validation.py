@@ -37,7 +37,9 @@ def check_names(configuration: Configuration, placed: Tree, parser: ArgumentPars
         else:
             close = difflib.get_close_matches(name, siblings, n=1)
             advice = nearest(short(key), (f"{parent}.{other}" for other in close or siblings))
-        raise UsageError(f"There is no setting {short(key)!r}. {advice} {configuration.where(key)}")
+        raise UsageError(
+            configuration.located(f"There is no setting {short(key)!r}. {advice}", key)
+        )
 
 
 def unknown_names(tree: Tree, accepted: set[str]) -> Iterator[tuple[str, set[str]]]:
@@ -45,16 +47,26 @@ def unknown_names(tree: Tree, accepted: set[str]) -> Iterator[tuple[str, set[str
     branches = {key.rpartition(".")[0] for key in accepted}
 
     def walk(node: Tree, prefix: str) -> Iterator[tuple[str, set[str]]]:
+        siblings = {k[len(prefix) :].split(".")[0] for k in accepted if k.startswith(prefix)}
         for name, value in node.items():
             key = f"{prefix}{name}"
-            if key in ELSEWHERE and value is not None or key not in accepted:
-                yield key, {k[len(prefix) :].split(".")[0] for k in accepted if k.startswith(prefix)}
+            if key not in accepted or (key in ELSEWHERE and value is not None):
+                yield key, siblings
             elif key in branches and isinstance(value, dict):
                 yield from walk(value, f"{key}.")
             else:
+                yield from unnamed_objects(value, key)
                 yield from unknown_arguments(value, key)
 
     yield from walk(tree, "")
+
+
+def unnamed_objects(value: Any, key: str) -> Iterator[tuple[str, set[str]]]:
+    """Misspelt names of callbacks and loggers: a setting then makes an entry of no class."""
+    if key in ("callbacks", "logger") and isinstance(value, dict):
+        for name, inner in value.items():
+            if not isinstance(inner, dict) or "class_path" not in inner:
+                yield f"{key}.{name}", value.keys() - {name}
 
 
 def unknown_arguments(value: Any, key: str) -> Iterator[tuple[str, set[str]]]:
