@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from opid_lightning.lm.padding import pad_sequences
 from opid_lightning.lm.policy import stop_ids
 from opid_lightning.protocols import Generation
 from opid_lightning.types import Completion, Policy, SampleRequest
@@ -82,13 +83,15 @@ class _Batches:
         model: Any = self.policy.model
         device = next(model.parameters()).device
         draw = _Draw(requests, device)
-        prompts = _left_padded(requests, self.policy.tokenizer.pad_token_id)
+        prompts = [request.prompt_ids for request in requests]
+        padded = pad_sequences(prompts, [()] * len(prompts), self.policy.tokenizer.pad_token_id)
+        width = padded.input_ids.shape[1] - 1  # less the column of the empty responses
         model.generate(
-            input_ids=prompts[0].to(device),
-            attention_mask=prompts[1].to(device),
+            input_ids=padded.input_ids[:, :width].to(device),
+            attention_mask=padded.attention_mask[:, :width].to(device),
             max_new_tokens=max(request.max_tokens for request in requests),
             logits_processor=[draw],
-            stopping_criteria=[_Limits(requests, prompts[0].shape[1], device)],
+            stopping_criteria=[_Limits(requests, width, device)],
         )
         # [B T], on after a row's end, where the values mean nothing
         chosen = torch.stack(draw.chosen, -1).tolist()
@@ -156,16 +159,3 @@ class _Limits:
     def __call__(self, input_ids: Int[Tensor, "B S"], scores: Any, **_: Any) -> Tensor:
         return self.limits <= input_ids.shape[1]
 
-
-def _left_padded(
-    requests: Sequence[SampleRequest], pad_id: int
-) -> tuple[Int[Tensor, "B S"], Int[Tensor, "B S"]]:
-    """Prompts that end at one column, and 1 where they are."""
-    width = max(len(request.prompt_ids) for request in requests)
-    ids = torch.full((len(requests), width), pad_id)
-    mask = torch.zeros_like(ids)
-    for row, request in enumerate(requests):
-        start = width - len(request.prompt_ids)
-        ids[row, start:] = torch.tensor(request.prompt_ids)
-        mask[row, start:] = 1
-    return ids, mask

@@ -1,0 +1,89 @@
+"""Log-probs of responses, against a longhand pass over each row alone and at every position."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from opid_lightning.lm.logprobs import positions, response_logprobs
+from opid_lightning.lm.padding import pad_sequences
+from opid_lightning.lm.policy import PolicySource, load_policy
+
+PROMPTS = [(4, 5, 6), (7, 8, 9, 10, 11, 12), (2,)]
+RESPONSES = [(13, 14, 3), (5,), (6, 6, 8, 9)]
+PADDED = pad_sequences(PROMPTS, RESPONSES, pad_id=0)
+
+
+@pytest.fixture(scope="module")
+def model() -> torch.nn.Module:
+    # Sharper than at the start, so that a token off by one shows.
+    model = load_policy(PolicySource("keydoor")).model
+    for weight in model.parameters():
+        weight.data.mul_(3)
+    return model
+
+
+def longhand(
+    model: torch.nn.Module, prompt: tuple[int, ...], response: tuple[int, ...], temperature: float
+) -> tuple[Tensor, Tensor]:
+    logits = model(input_ids=torch.tensor([prompt + response])).logits[0]
+    logprobs, entropies = [], []
+    for index, token in enumerate(response):
+        row = torch.log_softmax(logits[len(prompt) + index - 1] / temperature, -1)
+        logprobs.append(row[token])
+        entropies.append(-(row.exp() * row).sum())
+    return torch.stack(logprobs), torch.stack(entropies)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.4, 1.7])
+def test_padded_rows_have_the_log_probs_and_entropies_of_the_rows_alone(
+    model: torch.nn.Module, temperature: float
+) -> None:
+    logprobs, entropies = response_logprobs(
+        model, PADDED.input_ids, PADDED.attention_mask, 4, temperature, with_entropy=True
+    )
+    assert entropies is not None
+    for row, (prompt, response) in enumerate(zip(PROMPTS, RESPONSES, strict=True)):
+        expected, entropy = longhand(model, prompt, response, temperature)
+        torch.testing.assert_close(logprobs[row, : len(response)], expected, atol=1e-5, rtol=0)
+        torch.testing.assert_close(entropies[row, : len(response)], entropy, atol=1e-5, rtol=0)
+    assert logprobs.isfinite().all() and entropies.isfinite().all()
+
+
+def test_gradients_are_those_of_the_rows_alone(model: torch.nn.Module) -> None:
+    logprobs, _ = response_logprobs(model, PADDED.input_ids, PADDED.attention_mask, 4, 0.8)
+    weights = list(model.parameters())
+    gradients = torch.autograd.grad((logprobs * PADDED.response_mask).sum(), weights)
+    alone = sum(
+        longhand(model, prompt, response, 0.8)[0].sum()
+        for prompt, response in zip(PROMPTS, RESPONSES, strict=True)
+    )
+    expected = torch.autograd.grad(alone, weights)  # type: ignore[arg-type]
+    for gradient, wanted in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_logits_are_computed_at_response_positions_only(model: torch.nn.Module) -> None:
+    shapes: list[torch.Size] = []
+    hook = model.lm_head.register_forward_hook(  # type: ignore[union-attr,operator]
+        lambda module, inputs, output: shapes.append(output.shape)
+    )
+    response_logprobs(model, PADDED.input_ids, PADDED.attention_mask, 4, 1.0)
+    hook.remove()
+    assert shapes == [(3, 4, 17)]
+
+
+def test_entropy_is_left_out_where_nobody_asks(model: torch.nn.Module) -> None:
+    assert response_logprobs(model, PADDED.input_ids, PADDED.attention_mask, 4, 1.0)[1] is None
+
+
+def test_positions_count_real_tokens() -> None:
+    #                    . . a b | x .
+    mask = torch.tensor([[0, 0, 1, 1, 1, 0]])
+    assert positions(mask).tolist() == [[0, 0, 0, 1, 2, 2]]
+
+
+def test_temperature_must_be_positive(model: torch.nn.Module) -> None:
+    with pytest.raises(ValueError, match="temperature is 0, expected more than 0"):
+        response_logprobs(model, PADDED.input_ids, PADDED.attention_mask, 4, 0)

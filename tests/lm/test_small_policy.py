@@ -1,0 +1,54 @@
+"""The policy that ships for ALFWorld."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opid_lightning.lm import keydoor_policy
+from opid_lightning.lm.policy import EMBEDDED, PolicySource, load_policy
+from opid_lightning.lm.small_policy import TAGS, make_tokenizer
+
+TOKENIZER: Any = load_policy(PolicySource("small")).tokenizer
+
+
+@given(st.text())
+def test_any_text_survives_encoding(text: str) -> None:
+    assert TOKENIZER.decode(TOKENIZER.encode(text)) == text
+
+
+def test_words_of_the_game_and_tags_of_the_reply_are_single_tokens() -> None:
+    reply = "<think>I see</think><action>go to diningtable 12</action>"
+    pieces = TOKENIZER.convert_ids_to_tokens(TOKENIZER.encode(reply))
+    assert [piece.replace("Ġ", "_") for piece in pieces if piece not in TAGS] == [
+        "I", "_see", "go", "_to", "_diningtable", "_12"
+    ]  # fmt: skip
+    assert [piece for piece in pieces if piece in TAGS] == list(TAGS)
+
+
+def test_tags_are_kept_in_the_text_and_the_end_is_not() -> None:
+    ids = TOKENIZER.encode("<action>look</action><|end|>")
+    assert TOKENIZER.decode(ids, skip_special_tokens=True) == "<action>look</action>"
+
+
+def test_it_fits_the_package_and_holds_an_alfworld_prompt() -> None:
+    size = sum(path.stat().st_size for path in (EMBEDDED / "small").iterdir())
+    assert size <= 8_000_000
+    assert load_policy(PolicySource("small")).model.config.max_position_embeddings >= 4096  # type: ignore[union-attr]
+
+
+def test_the_script_remakes_the_tokenizer_that_ships(tmp_path: Path) -> None:
+    pytest.importorskip("alfworld")
+    make_tokenizer().save_pretrained(tmp_path)
+    shipped = EMBEDDED / "small" / "tokenizer.json"
+    assert (tmp_path / "tokenizer.json").read_bytes() == shipped.read_bytes()
+
+
+def test_the_script_remakes_the_keydoor_policy_that_ships(tmp_path: Path) -> None:
+    keydoor_policy.make(tmp_path)
+    shipped = EMBEDDED / "keydoor" / "tokenizer.json"
+    assert (tmp_path / "tokenizer.json").read_bytes() == shipped.read_bytes()
