@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from opid_lightning.learning.checks import check_logprobs, check_range, check_word
@@ -121,17 +121,6 @@ class Advantage:
         """GiGPO's step advantage: each row's return against those from the same state."""
         return self._normalisation("zero")(returns, groups)
 
-    def skill(
-        self,
-        skill_logprobs: Float[Tensor, "*_"],
-        old_logprobs: Float[Tensor, "*_"],
-        mask: Shaped[Tensor, "*_"],
-    ) -> Float[Tensor, "*_"]:
-        """The skill term of one level, before its weight."""
-        return skill_advantages(
-            skill_logprobs, old_logprobs, mask, self.normalise_delta, self.clip_delta, self.epsilon
-        )
-
     def _normalisation(self, single_member: SingleMember) -> GroupNormalisation:
         return GroupNormalisation(self.normalise, self.deviation, single_member, self.epsilon)
 
@@ -146,20 +135,40 @@ class Advantage:
 
     def _skill_term(
         self, rows: Rows, outcome: Float[Tensor, " B"]
-    ) -> tuple[Float[Tensor, " R"], ...]:
-        old_logprobs, lengths = rows.old_logprobs, rows.response_lengths
-        term = torch.zeros_like(old_logprobs)
+    ) -> Sequence[Float[Tensor, " _"]]:
+        """`lambda * delta` of each row: exactly 0 where no skill was scored."""
+        term = [torch.zeros_like(step.old_logprobs) for step in rows.steps]
         for level in filter(self.needs, SKILL_LEVELS):
-            advantages = self.skill(rows.skill_logprobs(level), old_logprobs, rows.is_scored(level))
-            term += self.weight(level) * advantages
-        if self.target_ratio is not None:
-            term *= _relative_scale(term, outcome.repeat_interleave(lengths), self.target_ratio)
-        return torch.split(term, lengths.tolist())
+            scored = rows.scored_with(level)
+            for row, advantages in zip(scored, self._deltas(rows, scored, level), strict=True):
+                term[row] += self.weight(level) * advantages
+        if self.target_ratio is None:
+            return term
+        scale = relative_scale(term, outcome.tolist(), self.target_ratio)
+        return [scale * part for part in term]
+
+    def _deltas(
+        self, rows: Rows, scored: Sequence[int], level: SkillLevel
+    ) -> Sequence[Float[Tensor, " _"]]:
+        """Of these rows, before their weight; normalised over the tokens of all of them."""
+        if not scored:
+            return ()
+        steps = [rows.steps[row] for row in scored]
+        deltas = skill_advantages(
+            torch.cat([step.skill_logprobs[level] for step in steps]),
+            torch.cat([step.old_logprobs for step in steps]),
+            None,
+            self.normalise_delta,
+            self.clip_delta,
+            self.epsilon,
+        )
+        return torch.split(deltas, Rows(steps).response_lengths)
 
 
-def _relative_scale(
-    term: Float[Tensor, " N"], outcome: Float[Tensor, " N"], target_ratio: float
+def relative_scale(
+    term: Sequence[Float[Tensor, " _"]], outcome: Sequence[float], target_ratio: float
 ) -> float:
     """The factor at which mean |term| over tokens is the wanted share of mean |outcome|."""
-    size = term.abs().sum(dtype=torch.float64).item()
-    return target_ratio * outcome.abs().sum().item() / size if size else 0.0
+    size = sum(part.abs().sum().item() for part in term)
+    wanted = sum(abs(a) * part.numel() for a, part in zip(outcome, term, strict=True))
+    return target_ratio * wanted / size if size else 0.0

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from opid_lightning.types import ScoredStep
 
+ROWS_AT_A_TIME = 256  # large enough to be quick, small enough for the processor's cache
+
 
 def check_range(
     name: str,
@@ -36,9 +38,15 @@ def check_word(name: str, value: str, words: Sequence[str]) -> None:
 
 def check_logprobs(steps: Sequence[ScoredStep]) -> None:
     """Raises, naming the row and the context, where a log-prob is NaN or infinite."""
-    everything = [logprobs for step in steps for _, logprobs in _contexts(step)]
-    if not everything or torch.cat(everything).isfinite().all():
-        return
+    for start in range(0, len(steps), ROWS_AT_A_TIME):
+        chosen = steps[start : start + ROWS_AT_A_TIME]
+        everything = [logprobs for step in chosen for _, logprobs in _contexts(step)]
+        # Finite numbers of float32 have a finite sum in float64.
+        if not torch.cat(everything).sum(dtype=torch.float64).isfinite():
+            _find_not_finite(chosen)
+
+
+def _find_not_finite(steps: Sequence[ScoredStep]) -> None:
     for step in steps:
         for context, logprobs in _contexts(step):
             if not logprobs.isfinite().all():
@@ -48,7 +56,7 @@ def check_logprobs(steps: Sequence[ScoredStep]) -> None:
 def _contexts(step: ScoredStep) -> Iterator[tuple[str, Float[Tensor, " R"]]]:
     yield "plain", step.old_logprobs
     for level, logprobs in step.skill_logprobs.items():
-        assert len(logprobs) == len(step.old_logprobs), f"{level}: wrong number of log-probs"
+        assert logprobs.shape == step.old_logprobs.shape, f"{level}: wrong number of log-probs"
         yield f"{level} skill", logprobs
     if step.reference_logprobs is not None:
         yield "reference", step.reference_logprobs

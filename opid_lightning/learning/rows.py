@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from opid_lightning.types import ScoredStep, SkillLevel
@@ -50,20 +50,9 @@ class Rows:
         return torch.tensor(lengths, dtype=torch.float64)
 
     @property
-    def response_lengths(self) -> Int[Tensor, " B"]:
-        return torch.tensor([len(step.old_logprobs) for step in self.steps], dtype=torch.long)
+    def response_lengths(self) -> list[int]:
+        return [step.old_logprobs.numel() for step in self.steps]
 
-    @property
-    def old_logprobs(self) -> Float[Tensor, " N"]:
-        """Of all response tokens of all rows, one row after the other."""
-        return torch.cat([torch.empty(0), *(step.old_logprobs for step in self.steps)])
-
-    def skill_logprobs(self, level: SkillLevel) -> Float[Tensor, " N"]:
-        """The old log-probs where no skill of this level was scored."""
-        scored = (step.skill_logprobs.get(level, step.old_logprobs) for step in self.steps)
-        return torch.cat([torch.empty(0), *scored])
-
-    def is_scored(self, level: SkillLevel) -> Float[Tensor, " N"]:
-        """1 on the tokens of rows that were scored with a skill of this level."""
-        scored = torch.tensor([level in step.skill_logprobs for step in self.steps])
-        return scored.float().repeat_interleave(self.response_lengths)
+    def scored_with(self, level: SkillLevel) -> list[int]:
+        """The rows whose response was scored with a skill of this level."""
+        return [row for row, step in enumerate(self.steps) if level in step.skill_logprobs]

@@ -30,13 +30,20 @@ def test_equal_deltas_are_only_centred():
     assert advantages.abs().max() == 0
 
 
+def test_without_a_mask_all_tokens_are_selected():
+    everything = torch.ones_like(MASK)
+    for settings in ({}, {"normalise": True, "clip": 1.0}):
+        got = skill_advantages(SKILL, OLD, None, **settings)
+        assert torch.equal(got, skill_advantages(SKILL, OLD, everything, **settings))
+
+
 def test_nothing_selected_stays_zero():
     advantages = skill_advantages(SKILL, OLD, torch.zeros_like(MASK), normalise=True, clip=1.0)
     assert advantages.abs().max() == 0
 
 
 def test_shapes_that_do_not_match_are_refused():
-    with pytest.raises(ValueError, match=r"\(2, 3\).*\(2, 2\)"):
+    with pytest.raises(ValueError, match=r"\(2, 2\), \(2, 3\)"):
         skill_advantages(SKILL, OLD[:, :2], MASK)
 
 
