@@ -194,10 +194,9 @@ class _Play:
                 return Prompt(text, token_ids, num_dropped)
         raise ValueError(
             f"step {len(episode.steps)} of task {episode.task.id!r} needs a prompt of "
-            f"{len(token_ids)} tokens without any history, but {budget} are given: rollout.max_prompt_tokens="
-            f"{self.rollout.max_prompt_tokens} less rollout.skill_tokens="
-            f"{self.rollout.skill_tokens}, kept free for the skill. Raise the first or lower the "
-            "second"
+            f"{len(token_ids)} tokens without any history, but {budget} are given: "
+            f"rollout.max_prompt_tokens={self.rollout.max_prompt_tokens} less rollout.skill_tokens="
+            f"{self.rollout.skill_tokens}, kept free for the skill. Raise the one or lower the other"
         )
 
 

@@ -1,6 +1,6 @@
 """keydoor: a corridor with a key and a door. Solvable by hand, learnable in under a minute.
 
-    . A . K D      A you, K the key, D the door: right, right, take, right, open
+. A . K D      A you, K the key, D the door: right, right, take, right, open
 """
 
 from __future__ import annotations

@@ -10,7 +10,10 @@ from pathlib import Path
 
 SPECIAL = ("<pad>", "<unk>", "<agent>", "<end>")
 # Few words, so that an untrained policy says an action by chance often enough to learn from.
-WORDS = "left right take open the key door is here held nothing then first".split()
+WORDS = (
+    *("left", "right", "take", "open"),
+    *("the", "key", "door", "is", "here", "held", "nothing", "then", "first"),
+)
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ message['content'] + (' <agent> ' if message['role'] == 'user' else ' <end> ') }}"

@@ -1,4 +1,4 @@
-"""Where a policy comes from, and loading it: a model in fp32 and the tokenizer it speaks through."""
+"""Where a policy comes from, and loading it: a model in fp32, and its tokenizer."""
 
 from __future__ import annotations
 

@@ -150,12 +150,9 @@ class _Draw:
 class _Limits:
     """A stopping criterion: the length limit of each row."""
 
-    def __init__(
-        self, requests: Sequence[SampleRequest], width: int, device: torch.device
-    ) -> None:
+    def __init__(self, requests: Sequence[SampleRequest], width: int, device: torch.device) -> None:
         limits = [width + request.max_tokens for request in requests]
         self.limits = torch.tensor(limits, device=device)
 
     def __call__(self, input_ids: Int[Tensor, "B S"], scores: Any, **_: Any) -> Tensor:
         return self.limits <= input_ids.shape[1]
-

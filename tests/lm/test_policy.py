@@ -128,7 +128,5 @@ def test_smollm2_saves_as_a_plain_model(tmp_path: Path) -> None:
     policy.model.save_pretrained(tmp_path)  # type: ignore[operator]
     policy.tokenizer.save_pretrained(tmp_path)
     assert "quantization_config" not in json.loads((tmp_path / "config.json").read_text())
-    assert torch.equal(
-        first_weights(PolicySource(str(tmp_path))), next(policy.model.parameters())
-    )
+    assert torch.equal(first_weights(PolicySource(str(tmp_path))), next(policy.model.parameters()))
     assert policy.tokenizer.convert_ids_to_tokens(list(stop_ids(policy))) == ["<|im_end|>"]
