@@ -83,6 +83,7 @@ def fit(
     precision: Any = "32-true",
     optimizer: Any = torch.optim.AdamW,
     resume_from: Path | None = None,
+    tasks_per_iteration: int = 4,
 ) -> Run:
     """Trains keydoor's own policy for a few iterations, with checkpoints in `folder`."""
     module = OPIDModule(PolicySource("keydoor"), loss, optimizer, snapshot=snapshot)
@@ -94,7 +95,7 @@ def fit(
         batching=batching,
         advantage=advantage,
         evaluation=Evaluation(num_tasks=8),
-        tasks_per_iteration=4,
+        tasks_per_iteration=tasks_per_iteration,
         seed=7,
     )
     checkpoint = ModelCheckpoint(
