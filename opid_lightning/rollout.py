@@ -196,7 +196,7 @@ class _Play:
             f"step {len(episode.steps)} of task {episode.task.id!r} needs a prompt of "
             f"{len(token_ids)} tokens without any history, but {budget} are given: "
             f"rollout.max_prompt_tokens={self.rollout.max_prompt_tokens} less rollout.skill_tokens="
-            f"{self.rollout.skill_tokens}, kept free for the skill. Raise the one or lower the other"
+            f"{self.rollout.skill_tokens}, kept free for the skill. Raise one or lower the other"
         )
 
 
