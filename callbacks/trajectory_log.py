@@ -66,7 +66,7 @@ class TrajectoryLog(RolloutCallback):
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
         if experience.iteration % self.every_n_iterations == 0:
-            rows = training_rows(experience, trainer.lightning_module.tokenizer)  # type: ignore[attr-defined]
+            rows = training_rows(experience, trainer.lightning_module.tokenizer)
             self._write(trainer, f"train-{experience.iteration:06d}", rows, TRAINING_SCHEMA)
 
     def on_validation_batch_end(

@@ -177,7 +177,9 @@ class RolloutDataModule(lightning.LightningDataModule):
 
     def _evaluation_loader(self, tasks: Sequence[Task]) -> DataLoader[tuple[Trajectory, ...]]:
         return DataLoader(
-            list(tasks), batch_size=self.evaluation.tasks_per_batch, collate_fn=self.evaluate
+            list(tasks),  # type: ignore[arg-type]  # collating makes trajectories of them
+            batch_size=self.evaluation.tasks_per_batch,
+            collate_fn=self.evaluate,
         )
 
     def evaluate(self, tasks: Sequence[Task]) -> tuple[Trajectory, ...]:
@@ -250,11 +252,13 @@ def tasks_of_iteration(tasks: Sequence[Task], count: int, seed: int, number: int
 
 def check_trainer(trainer: lightning.Trainer) -> None:
     """Raises where the Trainer would train on old rollouts, or on other gradients than meant."""
-    if trainer.reload_dataloaders_every_n_epochs != 1:
+    reload_every: int = trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
+    if reload_every != 1:
         raise ValueError(
             "Each epoch needs fresh rollouts: set trainer.reload_dataloaders_every_n_epochs to 1. "
-            f"It is {trainer.reload_dataloaders_every_n_epochs}."
+            f"It is {reload_every}."
         )
+
     if trainer.accumulate_grad_batches != 1:
         raise ValueError(
             f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}; leave it at 1: "

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import lightning
+from lightning.pytorch.loops.progress import _ProcessedTracker
 
 from opid_lightning.types import Experience, Hindsight, Trajectory
 
@@ -16,7 +18,8 @@ def iteration_number(trainer: lightning.Trainer) -> int:
     Not `trainer.current_epoch`: when a run resumes, that is one behind until training starts,
     which is after the rollout.
     """
-    return trainer.fit_loop.epoch_progress.current.processed
+    progress = cast(_ProcessedTracker, trainer.fit_loop.epoch_progress.current)
+    return progress.processed
 
 
 class RolloutCallback(lightning.Callback):

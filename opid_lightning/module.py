@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import lightning
 import torch
+from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
@@ -101,6 +102,7 @@ class OPIDModule(lightning.LightningModule):
             batch.temperature,
             with_entropy=self.loss.needs_entropy,
         )
+        check_finite(logprobs, batch)
         terms = self.loss(logprobs, entropy, batch)
         return {"loss": terms.loss, "logprobs": logprobs.detach(), "metrics": terms.metrics}
 
@@ -148,7 +150,7 @@ class OPIDModule(lightning.LightningModule):
 
     # Checkpoints hold the policy alone: the reference comes from its source again, and the
     # snapshot from the policy.
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         state = super().state_dict(*args, **kwargs)
         return {name: value for name, value in state.items() if name.startswith("model.")}
 
@@ -157,6 +159,17 @@ class OPIDModule(lightning.LightningModule):
     ) -> Any:
         weights = {name.removeprefix("model."): value for name, value in state_dict.items()}
         return self.policy.model.load_state_dict(weights, strict=strict, assign=assign)
+
+
+def check_finite(logprobs: Float[Tensor, "B R"], batch: Batch) -> None:
+    """Stops before a step on nonsense is taken; the last checkpoint stays as it is."""
+    bad_rows = (~logprobs.isfinite() & batch.response_mask.bool()).any(dim=1).nonzero().flatten()
+    if len(bad_rows):
+        raise ValueError(
+            f"The policy's log-probs of {batch.names[int(bad_rows[0])]} are not finite; the update "
+            "has diverged or the precision overflows. Go back to the last checkpoint with a lower "
+            "learning rate (optimizer.lr), or use a wider trainer.precision."
+        )
 
 
 def frozen_copy(model: torch.nn.Module) -> torch.nn.Module:

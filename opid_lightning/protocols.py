@@ -24,6 +24,7 @@ from opid_lightning.types import (
 Split = Literal["train", "valid_seen", "valid_unseen"]
 
 
+@runtime_checkable
 class Session(Protocol):
     """A live game. Reused: `reset` starts the next task."""
 
@@ -53,6 +54,7 @@ class Environment(Protocol):
         """Reads a response. Never raises: a malformed one is an invalid action."""
 
 
+@runtime_checkable
 class Generation(Protocol):
     """A sampler that serves one policy now. Work goes in and comes out at its own pace."""
 
@@ -88,6 +90,7 @@ class Analyst(Protocol):
         """Raises AnalysisError where no skills can be had for this trajectory."""
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Hears an iteration while it happens; `on_rollout_end` answers with the hindsight."""
 

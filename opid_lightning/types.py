@@ -206,6 +206,10 @@ class RoutedStep:
     skill_prompt_ids: Mapping[SkillLevel, TokenIds]  # `h~_t`, for the levels that are scored
 
     @property
+    def name(self) -> str:
+        return f"{self.trajectory.id}@{self.step.index}"
+
+    @property
     def prompt_ids(self) -> TokenIds:
         return self.step.prompt.token_ids
 
@@ -287,6 +291,7 @@ class Batch:
                                 1 1 0 0
     """
 
+    names: tuple[str, ...]  # "trajectory@step" of each row, for messages; none of a filler row
     input_ids: Int[Tensor, "B S"]
     attention_mask: Int[Tensor, "B S"]
     response_ids: Int[Tensor, "B R"]
@@ -300,14 +305,13 @@ class Batch:
     temperature: float  # of the sampler; log-probs are of logits / temperature
     totals: Totals
 
-    def to(self, device: torch.device | str, **kwargs: Any) -> Batch:
+    def to(self, device: torch.device | str) -> Batch:
         """This batch with its tensors there."""
-        tensors = {
-            field.name: value.to(device, **kwargs)
-            for field in dataclasses.fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)
         }
-        return dataclasses.replace(self, **tensors)
+        return dataclasses.replace(self, **moved)
 
 
 @dataclass(frozen=True)

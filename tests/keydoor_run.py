@@ -10,7 +10,6 @@ from typing import Any, Literal
 import lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
-from lightning.pytorch.loggers import CSVLogger
 
 from opid_lightning.callbacks import PolicyHealth, RoutingStatistics, SkillExtraction
 from opid_lightning.datamodule import Evaluation, RolloutDataModule
@@ -20,6 +19,7 @@ from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.batching import Batching
 from opid_lightning.learning.loss import Loss
 from opid_lightning.lm.policy import PolicySource
+from opid_lightning.loggers import MetricsFile
 from opid_lightning.module import OPIDModule
 from opid_lightning.protocols import Sampler
 from opid_lightning.rollout import Rollout
@@ -109,7 +109,7 @@ def fit(
         use_distributed_sampler=False,
         limit_val_batches=0,
         gradient_clip_val=1.0,
-        logger=CSVLogger(folder, name="", version=""),
+        logger=MetricsFile(str(folder)),
         callbacks=[*(analysing() if callbacks is None else callbacks), checkpoint],
         enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks or ()),
         enable_model_summary=False,

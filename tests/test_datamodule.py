@@ -40,7 +40,7 @@ def test_passes_and_seeds_differ_in_order() -> None:
 
 def test_stale_rollouts_are_refused() -> None:
     trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    with pytest.raises(ValueError, match="reload_dataloaders_every_n_epochs to 1. It is 0"):
+    with pytest.raises(ValueError, match=r"reload_dataloaders_every_n_epochs to 1\. It is 0"):
         check_trainer(trainer)
 
 

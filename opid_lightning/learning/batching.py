@@ -81,6 +81,7 @@ def collate(samples: Sequence[Sample], totals: Totals, pad_id: int, temperature:
     width = padded.response_ids.shape[1]
     skill = [_routed_logprobs(sample) for sample in samples]
     return Batch(
+        names=tuple(row.name for row in rows),
         input_ids=padded.input_ids,
         attention_mask=padded.attention_mask,
         response_ids=padded.response_ids,

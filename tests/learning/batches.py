@@ -61,6 +61,7 @@ def batch_of(rows: Rows, totals: Totals, has_reference: bool = True) -> Batch:
     ids = torch.zeros(rows["response_mask"].shape, dtype=torch.long)
     return Batch(
         **columns | ({} if has_reference else {"reference_logprobs": None}),
+        names=tuple(map(str, range(len(ids)))),
         input_ids=ids,
         attention_mask=ids,
         response_ids=ids,

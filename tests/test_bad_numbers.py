@@ -1,0 +1,41 @@
+"""Log-probs that are no numbers stop the run, name the row, and leave the checkpoint alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning
+import pytest
+import torch
+
+from tests.keydoor_run import fit
+
+
+class Poison(lightning.Callback):
+    """Makes the policy's weights NaN in the second iteration, as a diverged update would."""
+
+    def __init__(self, hook: str) -> None:
+        self.hook = hook
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        if self.hook == "epoch start":
+            self._poison(trainer, module)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
+        if self.hook == "batch end":
+            self._poison(trainer, module)
+
+    def _poison(self, trainer: lightning.Trainer, module: Any) -> None:
+        if trainer.current_epoch == 1:
+            module.model.lm_head.weight.data.fill_(torch.nan)
+
+
+@pytest.mark.parametrize("hook", ["epoch start", "batch end"])
+def test_nan_in_training_names_the_row_and_keeps_the_checkpoint(tmp_path: Path, hook: str) -> None:
+    with pytest.raises(ValueError, match=r"log-probs of \S+#\d@\d+ are not finite"):
+        fit(tmp_path, [Poison(hook)], iterations=3)
+    kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert kept["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] == 1
+    assert all(bool(value.isfinite().all()) for value in kept["state_dict"].values())
+    fit(tmp_path, [], iterations=2, resume_from=tmp_path / "checkpoints" / "last.ckpt")
