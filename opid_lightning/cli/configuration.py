@@ -32,7 +32,7 @@ class Configuration:
     name: str
     tree: Tree
     sources: tuple[Source, ...]
-    typed: tuple[Setting, ...]
+    typed: tuple[Setting, ...]  # without those that chose a file
 
     def where(self, key: str) -> str:
         """Where a setting, or something inside it or around it, was set last."""
@@ -76,16 +76,15 @@ def configure(arguments: Arguments) -> Configuration:
         refuse_choices(settings)
     else:
         composition, settings = compose_typed(arguments)
-    settings = tuple(as_policy_path(setting) for setting in settings)
     tree = copy.deepcopy(composition.tree)
-    for setting in settings:
+    for setting in map(as_policy_path, settings):
         set_key(tree, short(setting.key), setting.value)
     for key in arguments.removed:
         if not remove_key(tree, short(key)):
             raise UsageError(
                 f"~{key} removes what is not there. {nearest(short(key), keys_of(tree))}"
             )
-    return Configuration(composition.name, tree, composition.sources, arguments.settings)
+    return Configuration(composition.name, tree, composition.sources, settings)
 
 
 def compose_typed(arguments: Arguments) -> tuple[Composition, tuple[Setting, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -40,7 +41,7 @@ def without_init_args(key: str) -> str:
 
 def to_places(tree: Tree) -> Tree:
     """Puts each short name where Lightning CLI expects it; the analyst goes with its callback."""
-    placed = {key: value for key, value in tree.items() if key not in PLACES}
+    placed = copy.deepcopy({key: value for key, value in tree.items() if key not in PLACES})
     for name in PLACES.keys() & tree.keys():
         if name != "analyst" or "skill_extraction" in tree.get("callbacks", {}):
             set_key(placed, PLACES[name], tree[name])

@@ -45,7 +45,7 @@ def run(arguments: Arguments) -> None:
         print(USAGE)
         return
     configuration = configure(arguments)
-    refuse_unused(configuration)
+    refuse_unused(arguments)
     commands = arguments.input("commands")
     parts = built(configuration, ("env",) if commands else tuple(PARTS))
     task = task_of(parts["env"], arguments.input("game"))
@@ -63,8 +63,8 @@ def run(arguments: Arguments) -> None:
             )
 
 
-def refuse_unused(configuration: Configuration) -> None:
-    for setting in configuration.typed:
+def refuse_unused(arguments: Arguments) -> None:
+    for setting in arguments.settings:
         if setting.key.split(".")[0] not in (*PARTS, "model"):
             raise UsageError(
                 f"play does not use {setting.typed}. It reads {', '.join(PARTS)}, game, commands."
@@ -79,7 +79,7 @@ def built(configuration: Configuration, names: tuple[str, ...]) -> dict[str, Any
         parser.add_argument(f"--{name}", type=PARTS[name], required=True)
     check_names(configuration, tree, parser)
     try:
-        parsed = parser.instantiate_classes(parser.parse_object(tree))
+        parsed = parser.instantiate(parser.parse_object(tree))
     except ArgumentError as error:
         raise UsageError(explain(str(error), configuration, tree)) from error
     except ValueError as error:

@@ -18,6 +18,7 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from opid_lightning.cli.arguments import Arguments
 from opid_lightning.cli.configuration import Configuration, configure
@@ -39,7 +40,7 @@ def run(arguments: Arguments) -> None:
     if arguments.wants_help:
         OPIDCLI(arguments, Configuration("", {}, (), ()))
     configuration = configure(arguments)
-    refuse_lost_settings(configuration)
+    refuse_lost_settings(arguments, configuration)
     placement = placement_of(arguments, configuration)
     configuration.tree.setdefault("trainer", {})["default_root_dir"] = str(placement.folder)
     configuration.tree["ckpt_path"] = placement.checkpoint
@@ -60,11 +61,11 @@ def placement_of(arguments: Arguments, configuration: Configuration) -> Placemen
     return place(arguments.verb, configuration.name, asked, checkpoint, recorded)
 
 
-def refuse_lost_settings(configuration: Configuration) -> None:
+def refuse_lost_settings(arguments: Arguments, configuration: Configuration) -> None:
     """The analyst lives in a callback; where that is removed, nobody would read its settings."""
     if "skill_extraction" in (configuration.tree.get("callbacks") or {}):
         return
-    for setting in configuration.typed:
+    for setting in arguments.settings:
         if setting.key.split(".")[0] == "analyst":
             raise UsageError(
                 f"{setting.typed} sets up the analyst, but callbacks.skill_extraction, which "
@@ -159,8 +160,8 @@ class OPIDCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
-        except ValueError as error:
-            if not is_for_the_user(error):
+        except (ValueError, MisconfigurationException) as error:
+            if isinstance(error, ValueError) and not is_for_the_user(error):
                 raise
             raise UsageError(locate_mentioned(str(error), self.configuration)) from error
 

@@ -1,0 +1,34 @@
+"""What holds for every test: shapes and types are checked, one thread, the same random numbers."""
+
+from __future__ import annotations
+
+import os
+import random
+
+# Before torch loads. Threads that wait for one another beside busy neighbours cost more than
+# they give, and W&B must not look for a server.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("WANDB_MODE", "offline")
+
+import pytest
+from jaxtyping import install_import_hook
+
+from tests import typechecker
+
+# Shapes are executed, so that a tensor of another width fails with both shapes in the message.
+# Where there are no tensors, being wrapped would only cost time: parsing takes ten times as long.
+# It must come before the package's first import.
+SHAPED = ("types", "learning", "lm", "scoring", "sampling", "callbacks")
+install_import_hook(
+    [f"opid_lightning.{name}" for name in SHAPED], f"{typechecker.__name__}.checked"
+)
+
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    random.seed(0)
+    torch.manual_seed(0)
