@@ -42,7 +42,8 @@ class StageTimer(RolloutCallback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._num_update_tokens += int(batch.attention_mask.sum())
+        if batch.names:  # not a filler
+            self._num_update_tokens += int(batch.attention_mask.sum())
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._finish("update", self._num_update_tokens)
