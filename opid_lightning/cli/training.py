@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from argparse import ArgumentError
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +157,12 @@ class OPIDCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         folder = self._get(self.config, "trainer")["default_root_dir"]
         os.environ[FOLDER_OF_THE_FIRST_PROCESS] = folder
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        with warnings.catch_warnings():
+            # Of ModelCheckpoint: an evaluation, or a branch of a run, has a folder of its own.
+            warnings.filterwarnings("ignore", "The dirpath has changed")
+            super()._run_subcommand(subcommand)
 
     def instantiate_classes(self) -> None:
         try:

@@ -1,0 +1,75 @@
+"""metrics.csv, and W&B without a key."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from opid_lightning.loggers import MetricsFile, WeightsAndBiases, has_wandb_key
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_belongs_to_one_step_is_one_row(tmp_path: Path) -> None:
+    logger = MetricsFile(str(tmp_path))
+    logger.log_metrics({"loss": 1.0, "epoch": 0}, step=1)
+    logger.log_metrics({"success": 0.5, "epoch": 0}, step=1)
+    logger.log_metrics({"loss": 2.0, "epoch": 1}, step=3)
+    assert rows(tmp_path) == [
+        {"step": "1", "epoch": "0", "loss": "1.0", "success": "0.5"},
+        {"step": "3", "epoch": "1", "loss": "2.0", "success": ""},
+    ]
+
+
+def test_a_run_that_goes_on_keeps_the_steps_before_it_and_repeats_the_others(
+    tmp_path: Path,
+) -> None:
+    first = MetricsFile(str(tmp_path))
+    for step in (1, 3, 5):
+        first.log_metrics({"loss": float(step)}, step=step)
+    resumed = MetricsFile(str(tmp_path))
+    resumed.log_metrics({"loss": 30.0, "new": 1.0}, step=3)
+    assert [(row["step"], row["loss"], row["new"]) for row in rows(tmp_path)] == [
+        ("1", "1.0", ""),
+        ("3", "30.0", "1.0"),
+    ]
+
+
+def test_nothing_is_written_before_the_first_figure(tmp_path: Path) -> None:
+    MetricsFile(str(tmp_path)).log_hyperparams({"a": 1})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable in ("WANDB_API_KEY", "WANDB_MODE", "NETRC"):
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path
+
+
+def test_a_key_is_found_where_wandb_login_writes_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not has_wandb_key()
+    netrc = home / ".netrc"
+    netrc.write_text("machine api.wandb.ai\n  login user\n  password secret\n")
+    netrc.chmod(0o600)
+    assert has_wandb_key()
+    netrc.unlink()
+    monkeypatch.setenv("WANDB_API_KEY", "secret")
+    assert has_wandb_key()
+
+
+@pytest.mark.parametrize(("key", "mode"), [(None, "offline"), ("secret", "online")])
+def test_without_a_key_wandb_stays_offline(
+    home: Path, monkeypatch: pytest.MonkeyPatch, key: str | None, mode: str
+) -> None:
+    if key:
+        monkeypatch.setenv("WANDB_API_KEY", key)
+    assert WeightsAndBiases(str(home))._wandb_init["mode"] == mode
