@@ -23,7 +23,7 @@ class LossTerms:
     """The loss to step on, and what is worth watching, detached.
 
     Averaged over the micro-batches of an optimizer step, loss and metrics are those of the whole
-    step; `ratio_max` alone is of this micro-batch, to be maximised.
+    step.
     """
 
     loss: Float[Tensor, ""]
@@ -86,9 +86,7 @@ class Loss:
         watched |= _statistics(logprobs.detach(), surrogate, batch)
         num_batches = batch.totals.num_batches
         metrics = {name: value * num_batches for name, value in watched.items()}
-        return LossTerms(
-            loss * num_batches, metrics | {"ratio_max": _ratios(logprobs, batch).max()}
-        )
+        return LossTerms(loss * num_batches, metrics)
 
     def _surrogate(self, logprobs: Float[Tensor, "B R"], batch: Batch) -> Surrogate:
         likelihoods = (logprobs, batch.old_logprobs, batch.advantages)
@@ -106,7 +104,7 @@ class Loss:
         """Name, weight and value of each term of the loss."""
         mask, totals = batch.response_mask, batch.totals
         how = "seq-mean-token-mean" if self.surrogate == "gspo" else self.aggregation
-        yield "policy_loss", 1.0, aggregate(surrogate.losses, mask, how, totals)
+        yield "policy", 1.0, aggregate(surrogate.losses, mask, how, totals)
         if self.needs_reference:
             kl = self._kl(logprobs, batch)
             yield "kl", self.kl_weight, aggregate(kl, mask, self.aggregation, totals)
@@ -117,7 +115,7 @@ class Loss:
             )
             yield "entropy", -self.entropy_weight, value
         if self.distillation_weight > 0:
-            yield "distillation_loss", self.distillation_weight, self._distillation(logprobs, batch)
+            yield "distillation", self.distillation_weight, self._distillation(logprobs, batch)
 
     def _kl(self, logprobs: Float[Tensor, "B R"], batch: Batch) -> Float[Tensor, "B R"]:
         if batch.reference_logprobs is None:
@@ -140,17 +138,11 @@ class Loss:
         return aggregate(losses, batch.routed_mask, self.aggregation, totals)
 
 
-def _ratios(logprobs: Float[Tensor, "B R"], batch: Batch) -> Float[Tensor, "B R"]:
-    """1 at padding, where both log-probs are 0."""
-    return (logprobs.detach() - batch.old_logprobs).exp()
-
-
 def _statistics(
     logprobs: Float[Tensor, "B R"], surrogate: Surrogate, batch: Batch
 ) -> dict[str, Float[Tensor, ""]]:
     """Means over the response tokens of the optimizer step."""
     values = {
-        "ratio_mean": _ratios(logprobs, batch),
         "ppo_kl": batch.old_logprobs - logprobs,
         "clip_fraction": surrogate.is_clipped.float(),
         "dual_clip_fraction": surrogate.is_dual_clipped.float(),
