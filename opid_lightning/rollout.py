@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from opid_lightning.protocols import Environment, Generation, Listener, Session
@@ -13,6 +13,7 @@ from opid_lightning.types import (
     Completion,
     Observation,
     Prompt,
+    PromptText,
     SampleRequest,
     Step,
     Task,
@@ -181,14 +182,8 @@ class _Play:
 
     def _prompt(self, episode: _Episode) -> Prompt:
         """The newest history that fits; room for the skill is kept, so that it is never cut."""
-        environment, history = self.sessions.environment, episode.history
         budget = self.rollout.max_prompt_tokens - self.rollout.skill_tokens
-        # Turns that the environment would not have shown anyway are not counted as dropped.
-        texts = dict.fromkeys(
-            environment.prompt(episode.goal, history[start:], episode.observation)
-            for start in range(len(history) + 1)
-        )
-        for num_dropped, text in enumerate(texts):
+        for num_dropped, text in enumerate(self._prompt_texts(episode)):
             token_ids = self.encode(text.text)
             if len(token_ids) <= budget:
                 return Prompt(text, token_ids, num_dropped)
@@ -198,6 +193,16 @@ class _Play:
             f"rollout.max_prompt_tokens={self.rollout.max_prompt_tokens} less rollout.skill_tokens="
             f"{self.rollout.skill_tokens}, kept free for the skill. Raise one or lower the other"
         )
+
+    def _prompt_texts(self, episode: _Episode) -> Iterator[PromptText]:
+        """With ever less history. Turns that are not shown anyway do not count as dropped."""
+        environment, history = self.sessions.environment, episode.history
+        previous = None
+        for start in range(len(history) + 1):
+            text = environment.prompt(episode.goal, history[start:], episode.observation)
+            if text != previous:
+                yield text
+            previous = text
 
 
 def _check_distinct(tasks: Sequence[Task]) -> None:
