@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import lightning
 
@@ -22,7 +23,8 @@ class SkillExtraction(RolloutCallback):
     Args:
         analyst: writes the skills; called from up to `max_workers` threads.
         max_workers: trajectories that are analysed at the same time.
-        start_after: iterations at the start that go without skills.
+        start_after: iterations at the start that go without skills, as all do while the weights
+            of both levels are 0.
         stop_after: the last iteration with skills; none is all.
         failed_only_after: the last iteration whose successes are analysed; none is all.
         record: a file to which every analysis is added, for the analyst `Replay`.
@@ -56,7 +58,9 @@ class SkillExtraction(RolloutCallback):
         return not won or self.failed_only_after is None or iteration <= self.failed_only_after
 
     def on_trajectory_end(self, trainer: lightning.Trainer, trajectory: Trajectory) -> None:
-        if not self.wants(iteration_number(trainer) + 1, trajectory.won):
+        if not self.wants(iteration_number(trainer) + 1, trajectory.won) or not uses_skills(
+            trainer
+        ):
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.max_workers, thread_name_prefix="analyst")
@@ -98,6 +102,12 @@ class SkillExtraction(RolloutCallback):
             self._pool.shutdown(wait=False, cancel_futures=True)
         self._pool = None
         self._analyses = {}
+
+
+def uses_skills(trainer: lightning.Trainer) -> bool:
+    """Whether any weight makes use of skills: an analysis that nobody reads is not paid for."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    return bool(data.uses("episode") or data.uses("step"))
 
 
 def await_outcome(analysis: Future[Skills]) -> Skills | str:

@@ -21,7 +21,7 @@ from opid_lightning.protocols import Environment, Sampler, Split
 from opid_lightning.rollout import Rollout, SessionPool
 from opid_lightning.skills.injection import Injection
 from opid_lightning.skills.routing import Routing
-from opid_lightning.types import Batch, Experience, Task, Trajectory
+from opid_lightning.types import Batch, Experience, SkillLevel, Task, Trajectory
 
 if TYPE_CHECKING:
     from opid_lightning.module import OPIDModule
@@ -145,15 +145,17 @@ class RolloutDataModule(lightning.LightningDataModule):
         seed = iteration_seed(self.seed, number)
         return self.iteration(number, seed, tasks, self.sessions, self.sampler, actors, broadcast)
 
+    def uses(self, level: SkillLevel) -> bool:
+        """Whether any weight makes use of skills of this level."""
+        return self.advantage.needs(level) or self.module.loss.distillation_weight > 0
+
     @property
     def iteration(self) -> Iteration:
-        """The stages, with a skill level scored only where a weight makes use of it."""
-        distils = self.module.loss.distillation_weight > 0
+        """The stages, with a skill level routed to only where a weight makes use of it."""
         routing = dataclasses.replace(
             self.routing,
-            episode_enabled=self.routing.episode_enabled
-            and (distils or self.advantage.needs("episode")),
-            step_enabled=self.routing.step_enabled and (distils or self.advantage.needs("step")),
+            episode_enabled=self.routing.episode_enabled and self.uses("episode"),
+            step_enabled=self.routing.step_enabled and self.uses("step"),
         )
         injection = Injection(self.rollout.max_prompt_tokens)
         return Iteration(self.rollout, routing, injection, self.batching, self.advantage)
@@ -252,6 +254,11 @@ def tasks_of_iteration(tasks: Sequence[Task], count: int, seed: int, number: int
 
 def check_trainer(trainer: lightning.Trainer) -> None:
     """Raises where the Trainer would train on old rollouts, or on other gradients than meant."""
+    if trainer.world_size != 1:
+        raise ValueError(
+            f"{trainer.world_size} processes would all play the same tasks: rollouts are not "
+            "shared out yet. Set trainer.devices and trainer.num_nodes to 1."
+        )
     reload_every: int = trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
     if reload_every != 1:
         raise ValueError(

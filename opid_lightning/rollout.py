@@ -95,6 +95,30 @@ class Rollout:
             play.ended[task.id, attempt] for task in tasks for attempt in range(self.group_size)
         )
 
+    def prompt(
+        self,
+        environment: Environment,
+        encode: Callable[[str], TokenIds],
+        goal: str,
+        history: Sequence[Turn],
+        observation: Observation,
+    ) -> Prompt:
+        """With the newest history that fits, and room left for the skill, so that it is never cut.
+
+        Raises ValueError where the prompt does not fit even without history.
+        """
+        budget = self.max_prompt_tokens - self.skill_tokens
+        for num_dropped, text in enumerate(_shortened(environment, goal, history, observation)):
+            token_ids = encode(text.text)
+            if len(token_ids) <= budget:
+                return Prompt(text, token_ids, num_dropped)
+        raise ValueError(
+            f"step {len(history)} of {goal!r} needs a prompt of {len(token_ids)} tokens without "
+            f"any history, but {budget} are given: rollout.max_prompt_tokens="
+            f"{self.max_prompt_tokens} less rollout.skill_tokens={self.skill_tokens}, kept free "
+            "for the skill. Raise one or lower the other"
+        )
+
 
 @dataclass
 class _Episode:
@@ -162,7 +186,13 @@ class _Play:
             self._ask(episode)
 
     def _ask(self, episode: _Episode) -> None:
-        prompt = self._prompt(episode)
+        prompt = self.rollout.prompt(
+            self.sessions.environment,
+            self.encode,
+            episode.goal,
+            episode.history,
+            episode.observation,
+        )
         request = SampleRequest(
             id=f"{episode.id}@{len(episode.steps)}",
             prompt_ids=prompt.token_ids,
@@ -180,29 +210,17 @@ class _Play:
         self.listener.on_trajectory_end(trajectory)
         self.listener.on_stage_progress("rollout", len(self.ended))
 
-    def _prompt(self, episode: _Episode) -> Prompt:
-        """The newest history that fits; room for the skill is kept, so that it is never cut."""
-        budget = self.rollout.max_prompt_tokens - self.rollout.skill_tokens
-        for num_dropped, text in enumerate(self._prompt_texts(episode)):
-            token_ids = self.encode(text.text)
-            if len(token_ids) <= budget:
-                return Prompt(text, token_ids, num_dropped)
-        raise ValueError(
-            f"step {len(episode.steps)} of task {episode.task.id!r} needs a prompt of "
-            f"{len(token_ids)} tokens without any history, but {budget} are given: "
-            f"rollout.max_prompt_tokens={self.rollout.max_prompt_tokens} less rollout.skill_tokens="
-            f"{self.rollout.skill_tokens}, kept free for the skill. Raise one or lower the other"
-        )
 
-    def _prompt_texts(self, episode: _Episode) -> Iterator[PromptText]:
-        """With ever less history. Turns that are not shown anyway do not count as dropped."""
-        environment, history = self.sessions.environment, episode.history
-        previous = None
-        for start in range(len(history) + 1):
-            text = environment.prompt(episode.goal, history[start:], episode.observation)
-            if text != previous:
-                yield text
-            previous = text
+def _shortened(
+    environment: Environment, goal: str, history: Sequence[Turn], observation: Observation
+) -> Iterator[PromptText]:
+    """With ever less history. Turns that are not shown anyway do not count as dropped."""
+    previous = None
+    for start in range(len(history) + 1):
+        text = environment.prompt(goal, history[start:], observation)
+        if text != previous:
+            yield text
+        previous = text
 
 
 def _check_distinct(tasks: Sequence[Task]) -> None:

@@ -31,6 +31,10 @@ from opid_lightning.types import Experience
 # Heavy enough for skills to change the weights visibly in one iteration.
 OPID = Advantage(episode_weight=0.1, step_weight=0.1)
 GRPO = Advantage(episode_weight=0.0, step_weight=0.0)
+SMALL_BATCHES = Batching(mini_batch_rows=16, micro_batch_rows=4)
+SHORT_RESPONSES = Rollout(
+    group_size=4, max_prompt_tokens=512, skill_tokens=256, max_response_tokens=4
+)
 
 
 @dataclass(frozen=True)
@@ -67,27 +71,14 @@ def sgd(parameters: Any) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=0.5)
 
 
-def fit(
-    folder: Path,
-    callbacks: Sequence[lightning.Callback] | None = None,
-    *,
-    iterations: int = 2,
+def keydoor_data(
     advantage: Advantage = OPID,
-    loss: Loss = Loss(),
-    batching: Batching = Batching(mini_batch_rows=16, micro_batch_rows=4),
-    rollout: Rollout = Rollout(
-        group_size=4, max_prompt_tokens=512, skill_tokens=256, max_response_tokens=4
-    ),
+    batching: Batching = SMALL_BATCHES,
+    rollout: Rollout = SHORT_RESPONSES,
     sampler: Sampler | None = None,
-    snapshot: Literal["shared", "copy"] = "shared",
-    precision: Any = "32-true",
-    optimizer: Any = torch.optim.AdamW,
-    resume_from: Path | None = None,
     tasks_per_iteration: int = 4,
-) -> Run:
-    """Trains keydoor's own policy for a few iterations, with checkpoints in `folder`."""
-    module = OPIDModule(PolicySource("keydoor"), loss, optimizer, snapshot=snapshot)
-    data = RolloutDataModule(
+) -> RolloutDataModule:
+    return RolloutDataModule(
         env=Keydoor(),
         sampler=sampler or HuggingFace(),
         rollout=rollout,
@@ -98,6 +89,27 @@ def fit(
         tasks_per_iteration=tasks_per_iteration,
         seed=7,
     )
+
+
+def fit(
+    folder: Path,
+    callbacks: Sequence[lightning.Callback] | None = None,
+    *,
+    iterations: int = 2,
+    advantage: Advantage = OPID,
+    loss: Loss = Loss(),
+    batching: Batching = SMALL_BATCHES,
+    rollout: Rollout = SHORT_RESPONSES,
+    sampler: Sampler | None = None,
+    snapshot: Literal["shared", "copy"] = "shared",
+    precision: Any = "32-true",
+    optimizer: Any = torch.optim.AdamW,
+    resume_from: Path | None = None,
+    tasks_per_iteration: int = 4,
+) -> Run:
+    """Trains keydoor's own policy for a few iterations, with checkpoints in `folder`."""
+    module = OPIDModule(PolicySource("keydoor"), loss, optimizer, snapshot=snapshot)
+    data = keydoor_data(advantage, batching, rollout, sampler, tasks_per_iteration)
     checkpoint = ModelCheckpoint(
         folder / "checkpoints", save_last=True, save_top_k=-1, save_on_train_epoch_end=True
     )

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def example() -> str:
-    found = re.search(r"```python\n(# guess\.py.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    found = re.search(
+        r"```python\n(# guess\.py.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
     assert found is not None
     return found[1]
 

@@ -289,7 +289,7 @@ def test_a_budget_too_small_without_history_says_what_is_needed() -> None:
     needed = history_shown(1000, history_length=0)[0][2]
     with pytest.raises(
         ValueError,
-        match=rf"step 0 of task 'start.*' needs a prompt of {needed} tokens without any history, "
+        match=rf"step 0 of '.*' needs a prompt of {needed} tokens without any history, "
         rf"but {needed - 1} are given: rollout.max_prompt_tokens={needed + 15} less "
         r"rollout.skill_tokens=16",
     ):

@@ -112,9 +112,10 @@ class PolicyActor:
     encode: Callable[[str], TokenIds]
 
     def __call__(self, goal: str, history: tuple[Turn, ...], observation: Observation) -> str:
+        prompt = self.rollout.prompt(self.environment, self.encode, goal, history, observation)
         request = SampleRequest(
             id=f"step {len(history)}",
-            prompt_ids=self.prompt_ids(goal, history, observation),
+            prompt_ids=prompt.token_ids,
             max_tokens=self.rollout.max_response_tokens,
             temperature=0.0,
             seed=0,
@@ -122,16 +123,3 @@ class PolicyActor:
         self.generation.submit(request)
         (completion,) = self.generation.collect()
         return self.environment.action(completion.text, observation).text
-
-    def prompt_ids(
-        self, goal: str, history: tuple[Turn, ...], observation: Observation
-    ) -> TokenIds:
-        for num_dropped in range(len(history) + 1):
-            text = self.environment.prompt(goal, history[num_dropped:], observation).text
-            ids = self.encode(text)
-            if len(ids) <= self.rollout.max_prompt_tokens:
-                return ids
-        raise ValueError(
-            f"The prompt takes {len(ids)} tokens without any history; rollout.max_prompt_tokens "
-            f"is {self.rollout.max_prompt_tokens}: raise it."
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import warnings
@@ -38,6 +39,7 @@ FOLDER_OF_THE_FIRST_PROCESS = "OPID_LIGHTNING_RUN_FOLDER"
 
 def run(arguments: Arguments) -> None:
     """Runs the verb; raises UsageError for what cannot be run as typed."""
+    quieten_libraries()
     if arguments.wants_help:
         OPIDCLI(arguments, Configuration("", {}, (), ()))
     configuration = configure(arguments)
@@ -46,6 +48,19 @@ def run(arguments: Arguments) -> None:
     configuration.tree.setdefault("trainer", {})["default_root_dir"] = str(placement.folder)
     configuration.tree["ckpt_path"] = placement.checkpoint
     OPIDCLI(arguments, configuration)
+
+
+def quieten_libraries() -> None:
+    """Drops advertisements, and warnings about what is meant to be so."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "litlogger" not in record.getMessage()
+    )
+    for message in (
+        r"`isinstance\(treespec, LeafSpec\)`",  # between Lightning 2.6 and torch 2.13
+        "Checkpoint directory .* exists and is not empty",  # of a run that goes on
+        "The '.*_dataloader' does not have many workers",  # loaders over what lies in memory
+    ):
+        warnings.filterwarnings("ignore", message)
 
 
 def placement_of(arguments: Arguments, configuration: Configuration) -> Placement:

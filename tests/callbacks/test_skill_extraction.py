@@ -7,11 +7,16 @@ import pytest
 import torch
 
 from opid_lightning.callbacks.skill_extraction import SkillExtraction
+from opid_lightning.learning.advantage import Advantage
+from opid_lightning.learning.loss import Loss
+from opid_lightning.lm.policy import PolicySource
+from opid_lightning.module import OPIDModule
 from opid_lightning.protocols import AnalysisError
 from opid_lightning.skills.replay import Replay
 from opid_lightning.skills.rules import Rules
 from opid_lightning.types import Hindsight, Skills, Trajectory
 from tests.builders import step_of, trajectory_of
+from tests.keydoor_run import GRPO, OPID, keydoor_data
 
 WON = trajectory_of(step_of(0, "open"), won=True, attempt=0)
 LOST = trajectory_of(step_of(0, "wait"), attempt=1)
@@ -30,23 +35,39 @@ class NamingAnalyst:
         return Skills(trajectory.id, {})
 
 
-def trainer_at(iteration: int) -> lightning.Trainer:
+def trainer_at(iteration: int, advantage: Advantage = OPID) -> lightning.Trainer:
     """A trainer about to play this iteration, counted from 1."""
     trainer = lightning.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
     )
     trainer.fit_loop.epoch_progress.current.processed = iteration - 1
+    trainer.datamodule = keydoor_data(advantage)
+    trainer.strategy.connect(OPIDModule(PolicySource("keydoor"), Loss()))
     return trainer
 
 
-def extract(callback: SkillExtraction, *trajectories: Trajectory, iteration: int = 1) -> Hindsight:
-    trainer = trainer_at(iteration)
+def extract(
+    callback: SkillExtraction,
+    *trajectories: Trajectory,
+    iteration: int = 1,
+    advantage: Advantage = OPID,
+) -> Hindsight:
+    trainer = trainer_at(iteration, advantage)
+    trainer.datamodule.trainer = trainer
     try:
         for trajectory in trajectories:
             callback.on_trajectory_end(trainer, trajectory)
         return callback.on_rollout_end(trainer, trajectories)
     finally:
         callback.teardown(trainer, lightning.LightningModule(), "fit")
+
+
+def test_nothing_is_analysed_while_all_weights_are_zero():
+    one_weight = Advantage(episode_weight=0.0, step_weight=0.1)
+    assert (
+        extract(SkillExtraction(NamingAnalyst()), WON, advantage=GRPO).status(WON.id) == "skipped"
+    )
+    assert extract(SkillExtraction(NamingAnalyst()), WON, advantage=one_weight).skills
 
 
 def test_every_trajectory_gets_its_own_skills():
