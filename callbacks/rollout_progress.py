@@ -8,7 +8,14 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from opid_lightning.hooks import RolloutCallback
 from opid_lightning.success import success_rates
@@ -19,13 +26,25 @@ class RolloutProgressBar(ProgressBar, RolloutCallback):
     """Shows rollout, hindsight, scoring and update as bars, on a terminal or in a notebook.
 
     Elsewhere, as in a batch job's log, only the line of each iteration is printed.
+
+    Args:
+        console: where it is shown; none is standard output.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         super().__init__()
-        self.console = Console()
+        self.console = console or Console()
         self._enabled = True
-        self._progress: Progress | None = None
+        self._bars = Progress(
+            TextColumn("{task.description:>10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}  # an evaluation goes on inside an update
+        self._began: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
         self._summary = ""
 
@@ -43,7 +62,7 @@ class RolloutProgressBar(ProgressBar, RolloutCallback):
         self._start(stage, total)
 
     def on_stage_progress(self, trainer: lightning.Trainer, stage: str, done: int) -> None:
-        self._show(done)
+        self._show(stage, done)
 
     def on_stage_end(self, trainer: lightning.Trainer, stage: str, num_tokens: int) -> None:
         self._stop(stage)
@@ -61,39 +80,34 @@ class RolloutProgressBar(ProgressBar, RolloutCallback):
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._show(batch_idx + 1)
+        self._show("update", batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._stop("update")
+        # Lightning evaluates before it ends the epoch.
+        self._seconds["update"] -= self._seconds.get("evaluation", 0.0)
         last = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         seconds = ", ".join(f"{stage} {took:.1f} s" for stage, took in self._seconds.items())
         self.print(f"iteration {trainer.current_epoch + 1}{last}: {self._summary} ({seconds})")
         self._seconds.clear()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        if self._tasks:
+            self._bars.stop()
 
     def _start(self, stage: str, total: int) -> None:
-        self._began = time.perf_counter()
+        self._began[stage] = time.perf_counter()
         if self._enabled and self.console.is_terminal:
-            self._progress = Progress(
-                TextColumn("{task.description:>10}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                console=self.console,
-                transient=True,
-            )
-            self._progress.add_task(stage, total=total)
-            self._progress.start()
+            self._tasks[stage] = self._bars.add_task(stage, total=total)
+            self._bars.start()
 
-    def _show(self, done: int) -> None:
-        if self._progress is not None:
-            self._progress.update(self._progress.task_ids[0], completed=done)
+    def _show(self, stage: str, done: int) -> None:
+        if stage in self._tasks:
+            self._bars.update(self._tasks[stage], completed=done)
 
     def _stop(self, stage: str) -> None:
-        self._seconds[stage] = time.perf_counter() - self._began
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        self._seconds[stage] = time.perf_counter() - self._began[stage]
+        if stage in self._tasks:
+            self._bars.remove_task(self._tasks.pop(stage))
+            if not self._tasks:
+                self._bars.stop()

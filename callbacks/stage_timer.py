@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import lightning
@@ -11,41 +13,47 @@ from opid_lightning.hooks import RolloutCallback
 
 
 class StageTimer(RolloutCallback):
-    """Logs seconds, tokens and tokens a second of rollout, hindsight, scoring and update.
+    """Logs seconds, tokens and tokens a second of each stage.
 
-    Tokens of a rollout are sampled ones; those of scoring and update are all positions that go
-    through the model, prompt and response, padding left out.
+    Tokens of rollouts and evaluations are sampled ones; those of scoring and update are all
+    positions that go through the model, prompt and response, padding left out.
     """
 
     def __init__(self) -> None:
-        self._started: dict[str, float] = {}
-        self._metrics: dict[str, float] = {}
+        self._began: dict[str, float] = {}
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._tokens: Counter[str] = Counter()
 
     def on_stage_start(self, trainer: lightning.Trainer, stage: str, total: int) -> None:
-        self._started[stage] = time.perf_counter()
+        self._began[stage] = time.perf_counter()
 
     def on_stage_end(self, trainer: lightning.Trainer, stage: str, num_tokens: int) -> None:
-        if trainer.training or not trainer.validating:
-            self._finish(stage, num_tokens)
-
-    def _finish(self, stage: str, num_tokens: int) -> None:
-        seconds = time.perf_counter() - self._started.pop(stage)
-        self._metrics[f"time/{stage}_s"] = seconds
-        if num_tokens:
-            self._metrics[f"time/{stage}_tokens"] = float(num_tokens)
-            self._metrics[f"time/{stage}_tokens_per_s"] = num_tokens / seconds
+        self._seconds[stage] += time.perf_counter() - self._began.pop(stage)
+        self._tokens[stage] += num_tokens
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._started["update"] = time.perf_counter()
-        self._num_update_tokens = 0
+        self.on_stage_start(trainer, "update", 0)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if batch.names:  # not a filler
-            self._num_update_tokens += int(batch.attention_mask.sum())
+            self._tokens["update"] += int(batch.attention_mask.sum())
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._finish("update", self._num_update_tokens)
-        pl_module.log_dict(self._metrics, on_step=False, on_epoch=True)
-        self._metrics.clear()
+        self.on_stage_end(trainer, "update", 0)
+        # Lightning evaluates before it ends the epoch.
+        self._seconds["update"] -= self._seconds["evaluation"]
+        pl_module.log_dict(stage_metrics(self._seconds, self._tokens), on_step=False, on_epoch=True)
+        self._seconds.clear()
+        self._tokens.clear()
+
+
+def stage_metrics(seconds: Mapping[str, float], tokens: Mapping[str, int]) -> dict[str, float]:
+    """Metrics of docs/metrics.md by name; tokens where a stage has any."""
+    busy = {stage: tokens[stage] for stage in seconds if tokens[stage]}
+    return {
+        **{f"time/{stage}_s": took for stage, took in seconds.items()},
+        **{f"time/{stage}_tokens": float(count) for stage, count in busy.items()},
+        **{f"time/{stage}_tokens_per_s": count / seconds[stage] for stage, count in busy.items()},
+    }

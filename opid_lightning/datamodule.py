@@ -12,7 +12,7 @@ import lightning
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from opid_lightning.hooks import StageBroadcast, TrainingBroadcast, iteration_number
+from opid_lightning.hooks import EvaluationBroadcast, TrainingBroadcast, iteration_number
 from opid_lightning.iteration import Actors, Iteration
 from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.batching import Batching, collate, totals_of
@@ -197,7 +197,7 @@ class RolloutDataModule(lightning.LightningDataModule):
                 generation,
                 self.encode,
                 self.seed,
-                StageBroadcast(self.trainer),
+                EvaluationBroadcast(self.trainer),
             )
 
     def transfer_batch_to_device(

@@ -29,7 +29,7 @@ class RolloutCallback(lightning.Callback):
     while others still play, `on_stage_end("rollout")`, `on_rollout_end` inside the stage
     "hindsight", the stage "scoring", `on_experience_end`; then Lightning's own train hooks.
     `pl_module.log_dict` works from `on_train_epoch_end`, not from these hooks: keep the figures
-    until then. Evaluation rollouts fire the stage hooks only.
+    until then. An evaluation fires the stage hooks alone, as stage "evaluation".
     """
 
     def on_stage_start(self, trainer: lightning.Trainer, stage: str, total: int) -> None:
@@ -54,8 +54,8 @@ class RolloutCallback(lightning.Callback):
 
 
 @dataclass(frozen=True)
-class StageBroadcast:
-    """Tells the trainer's callbacks how a rollout goes; the Listener of evaluations."""
+class Broadcast:
+    """Tells the trainer's callbacks how a stage goes."""
 
     trainer: lightning.Trainer
 
@@ -75,17 +75,30 @@ class StageBroadcast:
         for callback in self.callbacks:
             callback.on_stage_end(self.trainer, stage, num_tokens)
 
+
+@dataclass(frozen=True)
+class EvaluationBroadcast(Broadcast):
+    """The Listener of an evaluation, which is one stage, and which nobody looks back on."""
+
+    def on_stage_start(self, stage: str, total: int) -> None:
+        super().on_stage_start("evaluation", total)
+
+    def on_stage_progress(self, stage: str, done: int) -> None:
+        super().on_stage_progress("evaluation", done)
+
+    def on_stage_end(self, stage: str, num_tokens: int) -> None:
+        super().on_stage_end("evaluation", num_tokens)
+
     def on_trajectory_end(self, trajectory: Trajectory) -> None:
-        """Evaluations are not analysed."""
+        """Not analysed."""
 
     def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> Hindsight:
-        """Evaluations have no hindsight."""
         return Hindsight()
 
 
 @dataclass(frozen=True)
-class TrainingBroadcast(StageBroadcast):
-    """Tells them everything, and asks for the hindsight; the Listener of an iteration."""
+class TrainingBroadcast(Broadcast):
+    """The Listener of an iteration: tells them of every trajectory, and asks for the hindsight."""
 
     def on_trajectory_end(self, trajectory: Trajectory) -> None:
         for callback in self.callbacks:

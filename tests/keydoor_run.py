@@ -106,6 +106,7 @@ def fit(
     optimizer: Any = torch.optim.AdamW,
     resume_from: Path | None = None,
     tasks_per_iteration: int = 4,
+    limit_val_batches: float = 0.0,
 ) -> Run:
     """Trains keydoor's own policy for a few iterations, with checkpoints in `folder`."""
     module = OPIDModule(PolicySource("keydoor"), loss, optimizer, snapshot=snapshot)
@@ -119,7 +120,7 @@ def fit(
         precision=precision,
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
-        limit_val_batches=0,
+        limit_val_batches=limit_val_batches,
         gradient_clip_val=1.0,
         logger=MetricsFile(str(folder)),
         callbacks=[*(analysing() if callbacks is None else callbacks), checkpoint],

@@ -46,3 +46,10 @@ def test_stage_timer_counts_the_tokens_of_each_stage(tmp_path: Path) -> None:
     assert run.metrics["time/scoring_tokens"] == 2 * whole  # old policy and reference, no skills
     stages = ("rollout", "hindsight", "scoring", "update")
     assert all(run.metrics[f"time/{stage}_s"] >= 0 for stage in stages)
+
+
+def test_an_evaluation_is_no_part_of_the_update(tmp_path: Path) -> None:
+    run = fit(tmp_path, [StageTimer()], iterations=1, limit_val_batches=1.0)
+    assert run.metrics["time/evaluation_tokens"] > 0
+    assert run.metrics["time/evaluation_s"] > 0
+    assert run.metrics["time/update_s"] > 0
