@@ -78,7 +78,7 @@ class Advantage:
         raise ValueError(
             f"group size {group_size} with advantage.normalise={self.normalise}: each outcome is "
             f"compared with its group's mean{deviation}, so an attempt alone has advantage 0 and "
-            "nothing is learned; let each task be attempted at least 2 times (the paper: 8)"
+            "nothing is learned; set rollout.group_size to at least 2 (the paper: 8)"
         )
 
     def weight(self, level: SkillLevel) -> float:
