@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import subprocess
 import sys
 import tempfile
@@ -48,7 +49,8 @@ def train(advantage: str, seed: int, folder: Path) -> Curve:
         f"trainer.default_root_dir={run}",
         "trainer.limit_val_batches=0",
     ]
-    subprocess.run([*command, *settings], check=True, stdout=subprocess.DEVNULL)
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, *settings], check=True, env=one_thread, stdout=subprocess.DEVNULL)
     with (run / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row.get("train/success_micro")]
     stages = ("rollout", "hindsight", "scoring", "update")

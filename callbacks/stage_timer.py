@@ -43,7 +43,7 @@ class StageTimer(RolloutCallback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self.on_stage_end(trainer, "update", 0)
         # Lightning evaluates before it ends the epoch.
-        self._seconds["update"] -= self._seconds["evaluation"]
+        self._seconds["update"] -= self._seconds.get("evaluation", 0.0)
         pl_module.log_dict(stage_metrics(self._seconds, self._tokens), on_step=False, on_epoch=True)
         self._seconds.clear()
         self._tokens.clear()

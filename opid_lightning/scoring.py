@@ -11,9 +11,17 @@ from torch import Tensor
 from opid_lightning.lm.logprobs import response_logprobs
 from opid_lightning.lm.padding import pad_sequences
 from opid_lightning.protocols import Listener
-from opid_lightning.types import BatchPlan, Policy, RoutedStep, ScoredStep, TokenIds
+from opid_lightning.types import (
+    BatchPlan,
+    Policy,
+    RoutedStep,
+    ScoredStep,
+    SkillLevel,
+    TokenIds,
+)
 
 Context = tuple[TokenIds, TokenIds]  # prompt, response
+SKILL_LEVELS: tuple[SkillLevel, ...] = ("episode", "step")
 
 
 def score_rows(
@@ -47,26 +55,35 @@ def score_micro_batch(
 ) -> tuple[list[ScoredStep], int]:
     """The scored rows, and how many tokens that took."""
     plain = [(row.prompt_ids, row.response_ids) for row in rows]
-    routed = {
-        (index, level): (prompt_ids, row.response_ids)
-        for index, row in enumerate(rows)
-        for level, prompt_ids in row.skill_prompt_ids.items()
-    }
+    routed = {level: contexts_of(level, rows) for level in SKILL_LEVELS}
     old_logprobs = logprobs_of(old, plain, temperature)
-    routed_logprobs = logprobs_of(old, list(routed.values()), temperature)
-    skill_logprobs = dict(zip(routed, routed_logprobs, strict=True))
+    # Level by level, as their prompts differ in length and padding costs what tokens cost.
+    skill_logprobs = {
+        level: dict(zip(contexts, logprobs_of(old, [*contexts.values()], temperature), strict=True))
+        for level, contexts in routed.items()
+    }
     reference_logprobs = logprobs_of(reference, plain, temperature) if reference else None
     steps = [
         ScoredStep(
             routed=row,
             old_logprobs=old_logprobs[index],
-            skill_logprobs={level: skill_logprobs[index, level] for level in row.skill_prompt_ids},
+            skill_logprobs={level: skill_logprobs[level][index] for level in row.skill_prompt_ids},
             reference_logprobs=reference_logprobs[index] if reference_logprobs else None,
         )
         for index, row in enumerate(rows)
     ]
-    passes = [*plain, *routed.values(), *(plain if reference else [])]
+    skilled = [context for contexts in routed.values() for context in contexts.values()]
+    passes = [*plain, *skilled, *(plain if reference else [])]
     return steps, sum(len(prompt) + len(response) for prompt, response in passes)
+
+
+def contexts_of(level: SkillLevel, rows: Sequence[RoutedStep]) -> dict[int, Context]:
+    """Those of the rows that are scored with a skill of this level, by position."""
+    return {
+        index: (row.skill_prompt_ids[level], row.response_ids)
+        for index, row in enumerate(rows)
+        if level in row.skill_prompt_ids
+    }
 
 
 @torch.no_grad()
