@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from opid_lightning.hooks import RolloutCallback
-from opid_lightning.types import Experience, RouteLevel, Sample, SkillLevel
+from opid_lightning.types import SKILL_LEVELS, Experience, RouteLevel, Sample
 
 
 class RoutingStatistics(RolloutCallback):
@@ -93,11 +93,10 @@ def advantage_sizes(samples: Sequence[Sample]) -> dict[str, float]:
 
 def delta_means(samples: Sequence[Sample]) -> dict[str, float]:
     """Means of `log pi_old(y | h~) - log pi_old(y | h)` over the tokens that a skill scored."""
-    levels: tuple[SkillLevel, ...] = ("episode", "step")
     deltas = [
         (level, sample.scored.routed.trajectory.won, sample.scored.delta(level))
         for sample in samples
-        for level in levels
+        for level in SKILL_LEVELS
         if level in sample.scored.skill_logprobs
     ]
     parts: dict[str, list[Float[Tensor, " R"]]] = {

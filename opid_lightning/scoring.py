@@ -12,6 +12,7 @@ from opid_lightning.lm.logprobs import response_logprobs
 from opid_lightning.lm.padding import pad_sequences
 from opid_lightning.protocols import Listener
 from opid_lightning.types import (
+    SKILL_LEVELS,
     BatchPlan,
     Policy,
     RoutedStep,
@@ -21,7 +22,6 @@ from opid_lightning.types import (
 )
 
 Context = tuple[TokenIds, TokenIds]  # prompt, response
-SKILL_LEVELS: tuple[SkillLevel, ...] = ("episode", "step")
 
 
 def score_rows(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -179,6 +179,7 @@ class Hindsight:
 
 
 SkillLevel = Literal["episode", "step"]
+SKILL_LEVELS: tuple[SkillLevel, ...] = get_args(SkillLevel)
 RouteLevel = Literal["none", "episode", "step", "both"]
 
 

@@ -22,9 +22,7 @@ from opid_lightning.learning.returns import discounted_returns
 from opid_lightning.learning.rows import Rows
 from opid_lightning.learning.skill_advantage import skill_advantages
 from opid_lightning.learning.state_groups import state_groups
-from opid_lightning.types import Sample, ScoredStep, SkillLevel
-
-SKILL_LEVELS: tuple[SkillLevel, ...] = ("episode", "step")
+from opid_lightning.types import SKILL_LEVELS, Sample, ScoredStep, SkillLevel
 
 
 @dataclass(frozen=True)
