@@ -12,7 +12,7 @@ from typing import Literal
 
 from opid_lightning.envs.alfworld.games import find_game, list_tasks
 from opid_lightning.envs.alfworld.generation import generated_games
-from opid_lightning.envs.alfworld.prompt import write_prompt
+from opid_lightning.envs.alfworld.prompt import write_brief_prompt, write_prompt
 from opid_lightning.envs.alfworld.responses import read_action
 from opid_lightning.envs.alfworld.session import TextWorldSession
 from opid_lightning.envs.alfworld.stock import DATA_VARIABLE
@@ -28,6 +28,7 @@ class ALFWorld:
 
     max_steps: int = 30
     history_length: int = 5  # turns that a prompt shows
+    prompt_style: Literal["instructive", "brief"] = "instructive"
     win_reward: float = 1.0
     validity: Literal["format", "admissible"] = "format"  # what makes an action valid
     data: str | None = None  # holds json_2.1.1; else $ALFWORLD_DATA, else games are generated
@@ -45,6 +46,10 @@ class ALFWorld:
             raise ValueError(f"env.win_reward is {self.win_reward}, expected more than 0")
         if self.validity not in ("format", "admissible"):
             raise ValueError(f"env.validity is {self.validity!r}, expected format or admissible")
+        if self.prompt_style not in ("instructive", "brief"):
+            raise ValueError(
+                f"env.prompt_style is {self.prompt_style!r}, expected instructive or brief"
+            )
 
     def tasks(self, split: Split) -> Sequence[Task]:
         return list_tasks(self._data_folder(), split)
@@ -57,7 +62,8 @@ class ALFWorld:
         return TextWorldSession(self.win_reward)
 
     def prompt(self, goal: str, history: Sequence[Turn], observation: Observation) -> PromptText:
-        return write_prompt(goal, history, observation, self.history_length)
+        write = write_brief_prompt if self.prompt_style == "brief" else write_prompt
+        return write(goal, history, observation, self.history_length)
 
     def action(self, response: str, observation: Observation) -> Action:
         action = read_action(response)

@@ -1,4 +1,8 @@
-"""The user message: goal, the last turns, what is seen now, and what can be done."""
+"""The user message: goal, the last turns, what is seen now, and what can be done.
+
+Two styles: `instructive` explains the game and the form of an answer to a model that was never
+trained on it; `brief` grows by one line a command and tells only what the game said.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from opid_lightning.types import Observation, PromptText, Turn
 
 GOAL_MARK = "Your task is to:"
 
+BRIEF_REQUEST = "Your turn."
 _REQUEST = (
     "Now it's your turn. Reason briefly about the next step inside <think> </think>, "
     "then write one action, copied from the list above, inside <action> </action>."
@@ -48,6 +53,30 @@ def write_prompt(
         situation=f"What you did last:\n{turns}\n\n{now}" if turns else now,
         request=_REQUEST,
     )
+
+
+def write_brief_prompt(
+    goal: str, history: Sequence[Turn], observation: Observation, history_length: int
+) -> PromptText:
+    """For small policies that learned the commands: they are not listed, and little is said.
+
+    task      Your goal: put a clean mug in shelf.
+
+    situation You are in the middle of a room. Looking quickly around you, you see a desk 1, ...
+              > go to desk 1
+              You arrive at desk 1. On the desk 1, you see a mug 1.
+
+    request   Your turn.
+
+    With a window that spans the episode, the tokens of a step's situation begin with those of
+    the step before. The first line is the oldest observation given, whatever the window.
+    """
+    turns = history[-history_length:] if history_length else ()
+    seen = [turn.observation for turn in turns[1:]] + [observation]
+    lines = [_seen(history[0].observation if history else observation)]
+    for turn, after in zip(turns, seen, strict=False):  # without turns there is one more seen
+        lines.append(f"> {turn.action.text}\n{_seen(after)}")
+    return PromptText(f"Your goal: {goal}", "\n".join(lines), BRIEF_REQUEST)
 
 
 def _seen(observation: Observation) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opid_lightning.lm import keydoor_policy
 from opid_lightning.lm.policy import EMBEDDED, PolicySource, load_policy
-from opid_lightning.lm.small_policy import TAGS, make_tokenizer
+from opid_lightning.warm_start.small_policy import TAGS, make_tokenizer
 
 TOKENIZER: Any = load_policy(PolicySource("small")).tokenizer
 

@@ -1,0 +1,1 @@
+"""Warm start: a small policy learns ALFWorld by imitating an expert that searches."""

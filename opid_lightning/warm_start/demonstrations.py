@@ -1,0 +1,138 @@
+"""What is imitated: an expert's decisions, some of them with a skill in the prompt."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from opid_lightning.envs.alfworld.environment import ALFWorld
+from opid_lightning.envs.alfworld.expert import Decision, Placements, SearchingExpert
+from opid_lightning.protocols import AnalysisError, Session
+from opid_lightning.skills.injection import with_episode_skill, with_step_skill
+from opid_lightning.skills.rules import STEP_RULES, Rules, quoted
+from opid_lightning.types import (
+    Action,
+    Completion,
+    Observation,
+    Prompt,
+    PromptText,
+    Step,
+    Task,
+    Trajectory,
+    Turn,
+)
+
+CONFIRMATIONS = (
+    "Choose {action} now, as it opens up new possibilities.",
+    "Choose {action} now, as it is what the task rewards.",
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt, and the response to learn."""
+
+    prompt: PromptText
+    response: str
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One episode: its examples begin alike."""
+
+    examples: tuple[Example, ...]
+    won: bool
+
+
+@dataclass(frozen=True)
+class Demonstrator:
+    """Has the expert play, and writes down what it decides."""
+
+    environment: ALFWorld
+    placements: Placements
+    sharpness: float = 1.0  # of the expert's search
+    noise: float = 0.05  # share of commands drawn at random; what the expert wants is still learned
+    episode_skill_share: float = 0.2  # of the episodes
+    step_skill_share: float = 0.2  # of the steps
+    unasked_share: float = 0.3  # of the step skills: they ask for what the expert would not do
+
+    def __call__(self, session: Session, task: Task, rng: random.Random) -> Demonstration:
+        played = list(self._play(session, task, rng))
+        steps = tuple(step for step, _ in played)
+        skill = self._episode_skill(steps, task, rng)
+        examples = []
+        for step, decision in played:
+            text = with_episode_skill(step.prompt.text, skill) if skill else step.prompt.text
+            examples.append(Example(text, respond(decision)))
+            if rng.random() < self.step_skill_share:
+                examples.append(self._with_step_skill(text, step, decision, rng))
+        return Demonstration(tuple(examples), steps[-1].reward > 0)
+
+    def _play(
+        self, session: Session, task: Task, rng: random.Random
+    ) -> Iterator[tuple[Step, Decision]]:
+        opening = session.reset(task)
+        expert = SearchingExpert.of(task, self.placements, rng, self.sharpness)
+        observation, turns = opening.observation, list[Turn]()
+        expert.see(None, observation)
+        for index in range(self.environment.max_steps):
+            decision = expert.decide()
+            command = decision.command
+            if rng.random() < self.noise:
+                command = rng.choice(observation.admissible)
+            text = self.environment.prompt(opening.goal, turns, observation)
+            after = session.step(command)
+            yield step_of(index, observation, text, command, after), decision
+            turns.append(Turn(observation, Action(command, is_valid=True)))
+            expert.see(command, after)
+            observation = after
+            if observation.done:
+                return
+
+    def _episode_skill(self, steps: tuple[Step, ...], task: Task, rng: random.Random) -> str:
+        """Hindsight on the very episode, as when the policy is re-scored."""
+        if rng.random() >= self.episode_skill_share:
+            return ""
+        won = steps[-1].reward > 0
+        try:
+            return Rules()(Trajectory(task, 0, "", steps, won)).episode_skill
+        except AnalysisError:
+            return ""
+
+    def _with_step_skill(
+        self, text: PromptText, step: Step, decision: Decision, rng: random.Random
+    ) -> Example:
+        others = [c for c in step.observation.admissible if c != decision.command]
+        other = rng.choice(others)
+        if rng.random() < self.unasked_share:
+            decision = Decision(decision.thought, other)
+            skill = rng.choice(CONFIRMATIONS).format(action=quoted(other))
+        elif rng.random() < 0.5:
+            skill = rng.choice(CONFIRMATIONS).format(action=quoted(decision.command))
+        else:
+            rule = rng.choice([STEP_RULES[f] for f in ("no_effect", "repeated", "returned")])
+            instead = f"try {quoted(decision.command)}"
+            skill = rule.format(action=quoted(other), instead=instead)
+        return Example(with_step_skill(text, skill), respond(decision))
+
+
+def respond(decision: Decision) -> str:
+    return f"<think>{decision.thought}</think><action>{decision.command}</action>"
+
+
+def step_of(
+    index: int, observation: Observation, text: PromptText, command: str, after: Observation
+) -> Step:
+    return Step(
+        index=index,
+        observation=observation,
+        prompt=Prompt(text, (), 0),
+        completion=Completion(f"expert@{index}", (), (), "", is_cut=False),
+        action=Action(command, is_valid=True),
+        reward=after.reward,
+    )
+
+
+def texts_of(examples: Sequence[Example]) -> list[str]:
+    return [example.prompt.text for example in examples]

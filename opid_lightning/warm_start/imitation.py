@@ -1,0 +1,142 @@
+"""Learning to say what an expert says: cross-entropy on whole episodes at once."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+from opid_lightning.lm.prefix_tree import PrefixTree, merge, stack
+from opid_lightning.types import Policy, TokenIds
+from opid_lightning.warm_start.demonstrations import Demonstration
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A demonstration in tokens: a tree, and what each of its tokens weighs in the loss."""
+
+    tree: PrefixTree
+    is_response: Int[np.ndarray, " N"]
+
+
+@dataclass(frozen=True)
+class Imitation:
+    """Hyper-parameters of supervised training."""
+
+    minutes: float = 60.0
+    learning_rate: float = 2e-3
+    warmup: float = 0.02  # share of the time in which the learning rate rises
+    weight_decay: float = 0.01
+    batch_tokens: int = 8192  # padding included
+    prompt_weight: float = 0.2  # of the loss on prompts: to foretell the game is to know it
+    bucket: int = 64  # episodes among which such of one length are batched
+
+    def __call__(
+        self,
+        policy: Policy,
+        demonstrations: Iterable[Demonstration],
+        encode: Callable[[str], TokenIds],
+        report: Callable[[dict[str, float]], None],
+    ) -> None:
+        model: Any = policy.model.train()
+        optimizer = torch.optim.AdamW(
+            model.parameters(), betas=(0.9, 0.98), weight_decay=self.weight_decay
+        )
+        lessons = (lesson_of(policy.tokenizer, encode, d) for d in demonstrations)
+        start, num_episodes, num_responses = time.monotonic(), 0, 0
+        for batch in self.batches(lessons):
+            progress = (time.monotonic() - start) / (60 * self.minutes)
+            if progress >= 1:
+                return
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate * schedule(progress, self.warmup)
+            losses = token_losses(model, batch, policy.tokenizer.pad_token_id)
+            response, prompt = (mean(losses[0], losses[1] == kind) for kind in (1, 0))
+            loss = response + self.prompt_weight * prompt
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            num_episodes += len(batch)
+            num_responses += sum(len(lesson.tree.paths) for lesson in batch)
+            report(
+                {
+                    "progress": progress,
+                    "episodes": num_episodes,
+                    "responses": num_responses,
+                    "response_loss": response.item(),
+                    "prompt_loss": prompt.item(),
+                }
+            )
+
+    def batches(self, lessons: Iterator[Lesson]) -> Iterator[list[Lesson]]:
+        """Episodes of similar lengths, up to a number of tokens."""
+        while bucket := [lesson for _, lesson in zip(range(self.bucket), lessons, strict=False)]:
+            bucket.sort(key=lambda lesson: len(lesson.tree.tokens))
+            batch: list[Lesson] = []
+            for lesson in bucket:
+                if batch and (len(batch) + 1) * len(lesson.tree.tokens) > self.batch_tokens:
+                    yield batch
+                    batch = []
+                batch.append(lesson)
+            yield batch
+
+
+def lesson_of(
+    tokenizer: Any, encode: Callable[[str], TokenIds], demonstration: Demonstration
+) -> Lesson:
+    sequences, prompt_lengths = [], []
+    for example in demonstration.examples:
+        prompt = encode(example.prompt.text)
+        response = tokenizer.encode(example.response, add_special_tokens=False)
+        sequences.append((*prompt, *response, tokenizer.eos_token_id))
+        prompt_lengths.append(len(prompt))
+    tree = merge(sequences)
+    is_response = np.zeros(len(tree.tokens), dtype=np.int64)
+    for path, length in zip(tree.paths, prompt_lengths, strict=True):
+        is_response[path[length:]] = 1
+    return Lesson(tree, is_response)
+
+
+def token_losses(
+    model: Any, lessons: Sequence[Lesson], pad_id: int
+) -> tuple[Float[Tensor, " M"], Int[Tensor, " M"]]:
+    """The cross-entropy of every token but the roots, and whether it belongs to a response."""
+    forest = stack([lesson.tree for lesson in lessons], pad_id)
+    width = forest.input_ids.shape[1]
+    nodes, parents, kinds = [], [], []
+    for row, lesson in enumerate(lessons):
+        inner = np.flatnonzero(lesson.tree.parents >= 0)
+        nodes.append(row * width + inner)
+        parents.append(row * width + lesson.tree.parents[inner])
+        kinds.append(lesson.is_response[inner])
+    hidden = model.model(
+        input_ids=forest.input_ids,
+        position_ids=forest.position_ids,
+        attention_mask=forest.attention_mask,
+        use_cache=False,
+    ).last_hidden_state.flatten(0, 1)
+    logits = model.lm_head(hidden[torch.from_numpy(np.concatenate(parents))])
+    targets = forest.input_ids.flatten()[torch.from_numpy(np.concatenate(nodes))]
+    losses = functional.cross_entropy(logits.float(), targets, reduction="none")
+    return losses, torch.from_numpy(np.concatenate(kinds))
+
+
+def mean(values: Float[Tensor, " M"], chosen: Tensor) -> Float[Tensor, ""]:
+    return (values * chosen).sum() / chosen.sum().clamp(min=1)
+
+
+def schedule(progress: float, warmup: float) -> float:
+    """Linear up, then a cosine down to a twentieth."""
+    if progress < warmup:
+        return progress / warmup
+    fall = (progress - warmup) / (1 - warmup)
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * fall))

@@ -1,0 +1,176 @@
+"""The policy that ships for ALFWorld: a lossless tokenizer that knows its words, and a small Llama.
+
+`python -m opid_lightning.warm_start` trains it.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from opid_lightning.envs.alfworld.stock import import_alfworld
+
+MAX_WORDS = 2048
+NUM_POSITIONS = 4096
+SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
+# One token each, and part of the text.
+TAGS = ("<think>", "</think>", "<action>", "</action>", "</think><action>")
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+# What games and prompts say around names, one token each: prompts are half as long with them.
+PHRASES = (
+    "You are in the middle of a room. Looking quickly around you, you see a",
+    "You arrive at",
+    ". On the",
+    ". The",
+    ", you see a",
+    ", you see nothing.",
+    ", a",
+    ", and a",
+    " is closed.",
+    " is open. In it, you see a",
+    " is open. In it, you see nothing.",
+    *(f"You {verb} the" for verb in ("open", "close", "pick up", "move", "heat", "cool", "clean")),
+    "You turn on the",
+    " from the",
+    " to the",
+    " using the",
+    "Nothing happens.",
+    "Your goal:",
+    "Your turn.",
+    "\n> ",
+    "go to",
+    " put it in",
+    " put them in",
+    "Advice for this task, learned from an earlier attempt:",
+    "Advice for this very moment:",
+    "This way of working solved the task.",
+    '", then "',
+    " now, as it opens up new possibilities.",
+    " now, as it changes nothing; try",
+    " now, as it leads back to what you have seen; try",
+)
+_CHUNK = "|".join(
+    (*map(re.escape, sorted(PHRASES, key=len, reverse=True)),
+     r" ?[A-Za-z]+", r" ?\d+", r"\n", r" ?[^\sA-Za-z\d]", r"\s")
+)  # fmt: skip
+
+# What ALFWorld says, prompts ask and agents reply; {o} is an object, {r} a receptacle.
+SENTENCES = (
+    "Your goal: put a {o} in {r}. Your goal: find two {o} and put them in {r}.",
+    "Your goal: put some {o} on {r}. Your goal: put two {o} in {r}.",
+    "Your goal: put a clean {o} in {r}. Your goal: clean some {o} and put it in {r}.",
+    "Your goal: put a hot {o} in {r}. Your goal: heat some {o} and put it in {r}.",
+    "Your goal: put a cool {o} in {r}. Your goal: cool some {o} and put it in {r}.",
+    "Your goal: look at {o} under the {r}. Your goal: examine the {o} with the {r}.",
+    "You are in the middle of a room. Looking quickly around you, you see a {r}, a {r}, and a {r}.",
+    "\n> go to {r}\nYou arrive at {r}. On the {r}, you see a {o}, a {o}, and a {o}.",
+    "\n> go to {r}\nYou arrive at {r}. The {r} is closed.\n> close {r}\nYou close the {r}.",
+    "\n> open {r}\nYou open the {r}. The {r} is open. In it, you see nothing.",
+    "\n> open {r}\nYou open the {r}. The {r} is open. In it, you see a {o}.\n\nYour turn.",
+    "\n> take {o} from {r}\nYou pick up the {o} from the {r}. On the {r}, you see nothing.",
+    "\n> move {o} to {r}\nYou move the {o} to the {r}. Nothing happens.",
+    "\n> heat {o} with {r}\nYou heat the {o} using the {r}.",
+    "\n> cool {o} with {r}\nYou cool the {o} using the {r}.",
+    "\n> clean {o} with {r}\nYou clean the {o} using the {r}.",
+    "\n> use {o}\nYou turn on the {o}. This is a hot clean cool sliced cold normal {o}.",
+    "\n> examine {o}\nThere's nothing special about {o}. This {o} is on. This {o} is off.",
+    "\n> look\nYou are facing the {r}. Next to it, you see nothing.",
+    "\n> inventory\nYou are carrying: a {o}. You are not carrying anything. slice {o} with {o}",
+    "<think>find {o}</think><action>go to {r}</action><think>take {o}</think>",
+    "<think>bring {o} to {r}</think><think>put {o} away</think><think>use {o}</think>",
+    "<think>heat {o}</think><think>cool {o}</think><think>clean {o}</think><think>look</think>",
+    "Advice for this task, learned from an earlier attempt:\nThis way of working solved the task. "
+    'Earlier steps led up to this: "go to {r}", then "take {o} from {r}", then "open {r}" 2 times.',
+    "Do not insist on actions that change nothing. Do not repeat a choice in a "
+    'situation you have been in: "go to {r}". Do not go back to what you have already seen: '
+    '"move {o} to {r}". Explore what was never tried: "clean {o} with {r}". Choose only actions '
+    'that are available; these were not: "heat {o} with {r}". Answer every time with one action in '
+    "the required format. No single action was at fault, so take a more direct way to the goal.",
+    'Advice for this very moment:\nChoose "go to {r}" now, as it opens up new possibilities. '
+    'Choose "take {o} from {r}" now, as it is what the task rewards. Do not choose "open {r}" now, '
+    'as it changes nothing; try "go to {r}". Do not choose "look" now, as it is not available; try '
+    "something else. Leave the loop: you chose here before; try. Do not choose now, as it leads "
+    "back to what you have seen; try. Answer with exactly one action in the required format.",
+)
+
+
+def corpus() -> Iterator[str]:
+    """Sentences with every object and receptacle of ALFWorld filled in, seeded."""
+    constants = import_alfworld("gen.constants")
+
+    source = random.Random(0)
+    objects = [name.lower() for name in constants.OBJECTS]
+    receptacles = sorted(name.lower() for name in constants.RECEPTACLES)
+    for _ in range(400):
+        for sentence in SENTENCES:
+            while "{" in sentence:
+                thing = f"{source.choice(objects)} {source.randint(1, 12)}"
+                place = f"{source.choice(receptacles)} {source.randint(1, 30)}"
+                sentence = sentence.replace("{o}", thing, 1).replace("{r}", place, 1)
+            yield sentence
+
+
+def make_model(tokenizer: Any, seed: int, hidden: int = 128, layers: int = 4) -> Any:
+    """Random weights: a Llama of about one million."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=3 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 32,
+        num_key_value_heads=hidden // 32,
+        max_position_embeddings=NUM_POSITIONS,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config)
+
+
+def make_tokenizer() -> Any:
+    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_CHUNK), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=MAX_WORDS - len(TAGS),
+        special_tokens=list(SPECIAL),
+        # All bytes, so that any text survives encoding and decoding.
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus(), trainer)
+    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS])
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<|pad|>",
+        eos_token="<|end|>",
+        additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>"],
+        clean_up_tokenization_spaces=False,
+        model_max_length=NUM_POSITIONS,
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
