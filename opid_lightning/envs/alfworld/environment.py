@@ -12,6 +12,7 @@ from typing import Literal
 
 from opid_lightning.envs.alfworld.games import find_game, list_tasks
 from opid_lightning.envs.alfworld.generation import generated_games
+from opid_lightning.envs.alfworld.native import NativeSession
 from opid_lightning.envs.alfworld.prompt import write_brief_prompt, write_prompt
 from opid_lightning.envs.alfworld.responses import read_action
 from opid_lightning.envs.alfworld.session import TextWorldSession
@@ -31,6 +32,7 @@ class ALFWorld:
     prompt_style: Literal["instructive", "brief"] = "instructive"
     win_reward: float = 1.0
     validity: Literal["format", "admissible"] = "format"  # what makes an action valid
+    engine: Literal["native", "textworld"] = "native"  # the latter is the original, and slow
     data: str | None = None  # holds json_2.1.1; else $ALFWORLD_DATA, else games are generated
     num_train_games: int = 120  # generated
     num_valid_games: int = 30  # generated, in each of the two validation splits
@@ -46,6 +48,8 @@ class ALFWorld:
             raise ValueError(f"env.win_reward is {self.win_reward}, expected more than 0")
         if self.validity not in ("format", "admissible"):
             raise ValueError(f"env.validity is {self.validity!r}, expected format or admissible")
+        if self.engine not in ("native", "textworld"):
+            raise ValueError(f"env.engine is {self.engine!r}, expected native or textworld")
         if self.prompt_style not in ("instructive", "brief"):
             raise ValueError(
                 f"env.prompt_style is {self.prompt_style!r}, expected instructive or brief"
@@ -59,7 +63,8 @@ class ALFWorld:
         return find_game(path)
 
     def open(self) -> Session:
-        return TextWorldSession(self.win_reward)
+        session = NativeSession if self.engine == "native" else TextWorldSession
+        return session(self.win_reward)
 
     def prompt(self, goal: str, history: Sequence[Turn], observation: Observation) -> PromptText:
         write = write_brief_prompt if self.prompt_style == "brief" else write_prompt

@@ -8,6 +8,7 @@ from typing import Any
 from opid_lightning.envs.alfworld.games import corrupt_game, read_game
 from opid_lightning.envs.alfworld.prompt import GOAL_MARK, goal_of
 from opid_lightning.envs.alfworld.stock import new_engine, translating_once
+from opid_lightning.envs.alfworld.winning import Winning
 from opid_lightning.types import Observation, Opening, Task
 
 # A closed engine leaves its shared library loaded for good, so none is: the next session
@@ -22,11 +23,11 @@ class TextWorldSession:
         self._win_reward = win_reward
         self._engine: Any = _idle_engines.pop() if _idle_engines else new_engine()
         self._loaded: tuple[Path, int] | None = None  # the game, and when it was written
-        self._won = False
+        self._winning = Winning(win_reward)
 
     def reset(self, task: Task) -> Opening:
         game = Path(task.payload)
-        self._won = False
+        self._winning = Winning(self._win_reward)
         state = self._start(game)
         goal = goal_of(state["feedback"])
         if goal is None:
@@ -62,13 +63,6 @@ class TextWorldSession:
             self._loaded = version
 
     def _observe(self, state: Any) -> Observation:
-        """The engine's own `done` and score stay up after a win: the reward is paid once."""
-        won, was_won = bool(state["won"]), self._won
-        self._won = won or was_won
-        return Observation(
-            text=state["feedback"],
-            admissible=tuple(state["admissible_commands"]),
-            reward=self._win_reward if won and not was_won else 0.0,
-            done=self._won,
-            won=self._won,
+        return self._winning.observe(
+            state["feedback"], tuple(state["admissible_commands"]), bool(state["won"])
         )
