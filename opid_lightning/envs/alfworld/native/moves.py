@@ -29,7 +29,11 @@ _KNIVES = frozenset({"knifetype", "butterknifetype"})
 
 
 def moves_here(game: Game, state: State) -> dict[str, Move]:
-    """By command, all but those of ANYWHERE and to go elsewhere."""
+    """By command, all but those of ANYWHERE and to go elsewhere.
+
+    Only what is held can be examined: the domain allows what lies in an open receptacle, too,
+    but spells a type of that rule as `location,`, of which there is nothing.
+    """
     moves: dict[str, Move] = {}
     for place in game.places_at.get(state.location, ()):
         moves.update(_moves_at(game, state, place))
@@ -53,10 +57,8 @@ def _moves_at(game: Game, state: State, place: str) -> Iterator[tuple[str, Move]
     for thing in state.inside.get(place, ()):
         if thing in traits["toggleable"]:
             yield f"use {names[thing]}", ("use", thing, place)
-        if is_reachable:
-            yield f"examine {names[thing]}", ("examine", thing, "")
-            if thing in traits["pickupable"] and not state.has_full_hands:
-                yield f"take {names[thing]} from {name}", ("take", thing, place)
+        if is_reachable and not state.has_full_hands and thing in traits["pickupable"]:
+            yield f"take {names[thing]} from {name}", ("take", thing, place)
     for held in state.held:
         for verb in _appliances(game, held, place):
             yield f"{verb} {names[held]} with {name}", (verb, held, place)
