@@ -10,10 +10,10 @@ import pytest
 from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.envs.alfworld.games import TASK_TYPES
 from opid_lightning.envs.alfworld.generation import generated_games
-from opid_lightning.envs.alfworld.generation.floor_plans import can_hold, floor_plan, plan_numbers
+from opid_lightning.envs.alfworld.generation.floor_plans import floor_plan, plan_numbers
 from opid_lightning.envs.alfworld.generation.furnishing import furnish
 from opid_lightning.envs.alfworld.generation.goals import goals_of
-from opid_lightning.envs.alfworld.generation.problem import pddl_id
+from opid_lightning.envs.alfworld.generation.problem import pddl_id, write_problem
 from opid_lightning.envs.alfworld.generation.writing import generate
 from opid_lightning.envs.alfworld.stock import import_alfworld
 
@@ -32,7 +32,7 @@ def test_same_seed_writes_the_same_bytes_and_another_seed_other_games(games, tmp
     again = generated_games(12, 6, 3, str(tmp_path / "again"))
     other = generated_games(12, 6, 4, str(tmp_path / "other"))
     assert files_of(games) == files_of(again)
-    assert len(files_of(games)) == 3 * (12 + 6 + 6)
+    assert len(files_of(games)) == 2 * (12 + 6 + 6)
     assert not set(files_of(games).values()) & set(files_of(other).values())
 
 
@@ -54,7 +54,6 @@ def test_a_folder_holds_problem_parameters_and_game_in_the_released_layout(games
         facts = json.loads((path.parent / "traj_data.json").read_text())
         parameters, scene = facts["pddl_params"], facts["scene"]
         assert list(game) == ["pddl_domain", "grammar", "pddl_problem", "solvable", "walkthrough"]
-        assert game["pddl_problem"] == (path.parent / "initial_state.pddl").read_text()
         target = parameters["parent_target"] or parameters["toggle_target"]
         assert path.parent.parent.name == (
             f"{facts['task_type']}-{parameters['object_target']}-None-{target}-{scene['scene_num']}"
@@ -95,7 +94,7 @@ def test_rooms_of_valid_unseen_are_in_no_other_split():
 
 def test_splits_do_not_share_games():
     problems = [
-        game.files()["initial_state.pddl"].partition("\n")[2]
+        write_problem(game.room, "any")
         for split in ("train", "valid_seen", "valid_unseen")
         for game in generate(split, 30, 0)
     ]
@@ -116,8 +115,7 @@ def test_no_draw_leaves_a_goal_done_or_out_of_reach(task_type):
         room = furnish(plan, rng.choice(goals_of(plan.number, task_type)), rng)
         wanted = room.of_kind(room.goal.object_kind)
         assert len(wanted) >= room.goal.num_objects
-        assert all(thing.place.kind != room.goal.target_kind for thing in wanted)
-        assert all(can_hold(thing.place.kind, thing.kind) for thing in room.things)
+        assert all(thing.place.kind != room.goal.forbidden_place for thing in wanted)
         assert len({thing.id for thing in room.things}) == len(room.things)
         assert room.start not in {place.location for place in plan.receptacles}
 

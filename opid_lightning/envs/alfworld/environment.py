@@ -34,8 +34,8 @@ class ALFWorld:
     validity: Literal["format", "admissible"] = "format"  # what makes an action valid
     engine: Literal["native", "textworld"] = "native"  # the latter is the original, and slow
     data: str | None = None  # holds json_2.1.1; else $ALFWORLD_DATA, else games are generated
-    num_train_games: int = 120  # generated
-    num_valid_games: int = 30  # generated, in each of the two validation splits
+    num_train_games: int = 3000  # generated
+    num_valid_games: int = 120  # generated, in each of the two validation splits
     games_seed: int = 0
     games_cache: str | None = None  # default: in the user's cache folder
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from opid_lightning.envs.alfworld.generation.floor_plans import LAMP, FloorPlan, Receptacle
+from opid_lightning.envs.alfworld.generation.floor_plans import FloorPlan, Receptacle
 from opid_lightning.envs.alfworld.generation.goals import Goal
+from opid_lightning.envs.alfworld.generation.kinds import LAMP
+from opid_lightning.envs.alfworld.generation.statistics import statistics
 
-MAX_OF_A_KIND = 2
 SPREAD = 0.3  # metres around its receptacle's middle
 
 
@@ -18,6 +19,7 @@ class Thing:
     id: str  # Mug|+01.36|+00.96|-01.36
     kind: str
     place: Receptacle
+    is_cool: bool
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,12 @@ class Room:
     def of_kind(self, kind: str) -> tuple[Thing, ...]:
         return tuple(thing for thing in self.things if thing.kind == kind)
 
-    def receptacle(self, kind: str) -> Receptacle:
-        return next(place for place in self.plan.receptacles if place.kind == kind)
-
 
 def furnish(plan: FloorPlan, goal: Goal, rng: random.Random) -> Room:
-    """Every kind that belongs to the room, in places that can hold it.
+    """The kinds that belong to the room, as many of each and in such places as is usual.
 
-    None of the goal's objects starts in a receptacle of the goal's kind, and there are as many
-    as it asks for: whatever the draw, the game is not won yet and can be won.
+    None of the goal's objects starts in the goal's `forbidden_place`, and there are as many as
+    it asks for: whatever the draw, the game is not won yet and can be won.
     """
     things = tuple(sorted(_things(plan, goal, rng), key=lambda thing: thing.id))
     return Room(plan, goal, things, rng.choice(plan.free_locations))
@@ -46,30 +45,31 @@ def furnish(plan: FloorPlan, goal: Goal, rng: random.Random) -> Room:
 
 def _things(plan: FloorPlan, goal: Goal, rng: random.Random) -> Iterator[Thing]:
     taken: set[str] = set()
-    for kind in (*plan.object_kinds, *([LAMP] if plan.has_lamp else [])):
-        for _ in range(_count(kind, goal, rng)):
-            place = _place(plan, kind, goal, rng)
+    for kind in plan.object_kinds:
+        is_asked = kind == goal.object_kind
+        places, weights = zip(*plan.place_weights(kind), strict=True)
+        if is_asked:
+            allowed = [place.kind != goal.forbidden_place for place in places]
+            weights = tuple(w * is_free for w, is_free in zip(weights, allowed, strict=True))
+        for place in rng.choices(places, weights, k=_count(plan, kind, goal, rng)):
             thing_id = _draw_id(kind, place, rng)
             while thing_id in taken:
                 thing_id = _draw_id(kind, place, rng)
             taken.add(thing_id)
-            yield Thing(thing_id, kind, place)
+            # Of what starts in a fridge, the released games call cool what the goal is about.
+            yield Thing(thing_id, kind, place, is_asked and place.kind == "Fridge")
 
 
-def _count(kind: str, goal: Goal, rng: random.Random) -> int:
-    if kind == LAMP:
-        return 1
-    least = goal.num_objects if kind == goal.object_kind else 1
-    return rng.randint(least, max(least, MAX_OF_A_KIND))
-
-
-def _place(plan: FloorPlan, kind: str, goal: Goal, rng: random.Random) -> Receptacle:
-    """The kind of place is drawn first, so that twenty drawers do not swallow everything."""
-    kinds = plan.places_of(kind)
+def _count(plan: FloorPlan, kind: str, goal: Goal, rng: random.Random) -> int:
     if kind == goal.object_kind:
-        kinds = tuple(place for place in kinds if place != goal.target_kind)
-    chosen = rng.choice(kinds)
-    return rng.choice([place for place in plan.receptacles if place.kind == chosen])
+        return _draw_number(statistics().goal_copies[goal.task_type], rng)
+    number = _draw_number(statistics().copies[plan.room_type][kind], rng)
+    return max(1, number) if goal.is_lit and kind == LAMP else number
+
+
+def _draw_number(games: Sequence[int], rng: random.Random) -> int:
+    """`games` counts those that had 0, 1, 2 ..."""
+    return rng.choices(range(len(games)), games)[0]
 
 
 def _draw_id(kind: str, place: Receptacle, rng: random.Random) -> str:

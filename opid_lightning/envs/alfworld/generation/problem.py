@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
-from opid_lightning.envs.alfworld.generation.floor_plans import (
+from opid_lightning.envs.alfworld.generation.furnishing import Room
+from opid_lightning.envs.alfworld.generation.kinds import (
     LAMP,
+    can_be_carried,
     can_hold,
     has_ability,
     is_container,
-    is_openable,
 )
-from opid_lightning.envs.alfworld.generation.furnishing import Room
 
 _ABILITIES = ("Cleanable", "Heatable", "Coolable", "Sliceable")
+_WORDS = str.maketrans({"-": "_minus_", "|": "_bar_", "+": "_plus_", ".": "_dot_"})
 
 
+@lru_cache(maxsize=20_000)  # the names of all receptacles, locations and kinds, and of a few rooms
 def pddl_id(name: str) -> str:
     """Mug|+01.36|-00.96  ->  Mug_bar__plus_01_dot_36_bar__minus_00_dot_96, as ALFWorld does."""
-    for sign, word in (("-", "_minus_"), ("|", "_bar_"), ("+", "_plus_"), (".", "_dot_")):
-        name = name.replace(sign, word)
-    return name
+    return name.translate(_WORDS)
 
 
 def write_problem(room: Room, name: str) -> str:
@@ -48,12 +49,14 @@ def _facts(room: Room) -> Iterator[tuple[str, ...]]:
     for receptacle in room.plan.receptacles:
         yield "receptacleType", receptacle.id, f"{receptacle.kind}Type"
         yield "receptacleAtLocation", receptacle.id, receptacle.location
-        if is_openable(receptacle.kind):
+        if receptacle.is_openable:
             yield "openable", receptacle.id
     for thing in room.things:
         yield "objectType", thing.id, f"{thing.kind}Type"
         yield "inReceptacle", thing.id, thing.place.id
         yield "objectAtLocation", thing.id, thing.place.location
+        if thing.is_cool:
+            yield "isCool", thing.id
         yield from ((trait, thing.id) for trait in _traits(thing.kind))
     for place in sorted(room.plan.receptacle_kinds):
         for kind in _sorted(thing.kind for thing in room.things if thing.kind != LAMP):
@@ -64,8 +67,8 @@ def _facts(room: Room) -> Iterator[tuple[str, ...]]:
 def _traits(kind: str) -> Iterator[str]:
     if kind == LAMP:
         yield "toggleable"
-        return
-    yield "pickupable"
+    if can_be_carried(kind):
+        yield "pickupable"
     if is_container(kind):
         yield "isReceptacleObject"
     yield from (ability.lower() for ability in _ABILITIES if has_ability(kind, ability))

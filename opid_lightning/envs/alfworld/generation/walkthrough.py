@@ -1,31 +1,70 @@
-"""The commands that win a generated game."""
+"""The commands that win a generated game, as few as there can be."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations, pairwise, product
 from types import SimpleNamespace
 
-from opid_lightning.envs.alfworld.generation.floor_plans import LAMP, Receptacle, is_openable
+from opid_lightning.envs.alfworld.generation.floor_plans import Receptacle
 from opid_lightning.envs.alfworld.generation.furnishing import Room, Thing
-from opid_lightning.envs.alfworld.generation.goals import TREATMENTS
+from opid_lightning.envs.alfworld.generation.goals import Goal
+from opid_lightning.envs.alfworld.generation.kinds import LAMP
 from opid_lightning.envs.alfworld.generation.problem import pddl_id
 from opid_lightning.envs.alfworld.stock import import_alfworld
+
+
+@dataclass(frozen=True)
+class Errand:
+    """Which of the objects to fetch, where to treat them if need be, and where they belong."""
+
+    things: tuple[Thing, ...]
+    appliance: Receptacle | None
+    target: Receptacle  # the lamp's place, where the object is only looked at
+
+    def effort(self, goal: Goal) -> int:
+        """How many commands go to a place or open one; the others are the same for all."""
+        stops: list[Receptacle] = []
+        for thing in self.things:
+            stops += [thing.place, *([self.appliance] if self.appliance else []), self.target]
+        reached = {thing.place.id: thing.place for thing in self.things}
+        if not goal.is_lit:
+            reached[self.target.id] = self.target
+        return (
+            1
+            + sum(here.location != there.location for here, there in pairwise(stops))
+            + sum(place.is_openable for place in reached.values())
+        )
 
 
 def walk(room: Room) -> list[str]:
     """Fetches each object, treats it where the goal says so, and brings it where it belongs."""
     walker, goal = _Walker(room), room.goal
-    for thing in room.of_kind(goal.object_kind)[: goal.num_objects]:
+    errand = min(_errands(room), key=lambda errand: errand.effort(goal))
+    for thing in errand.things:
         walker.fetch(thing)
-        if treatment := TREATMENTS.get(goal.task_type):
-            appliance = room.receptacle(treatment.appliance)
-            walker.go(appliance)
-            walker.say(f"{treatment.verb} {{}} with {{}}", thing.id, appliance.id)
+        if goal.treatment and errand.appliance:
+            walker.go(errand.appliance)
+            walker.say(f"{goal.treatment.verb} {{}} with {{}}", thing.id, errand.appliance.id)
         if goal.is_lit:
-            walker.switch_on(room.of_kind(LAMP)[0])
+            walker.go(errand.target)
+            lamps = (lamp for lamp in room.of_kind(LAMP) if lamp.place == errand.target)
+            walker.say("use {}", next(lamps).id)
         else:
-            walker.bring(thing, room.receptacle(goal.target_kind))
+            walker.bring(thing, errand.target)
     return walker.commands
+
+
+def _errands(room: Room) -> Iterator[Errand]:
+    plan, goal = room.plan, room.goal
+    objects = combinations(room.of_kind(goal.object_kind), goal.num_objects)
+    appliances = plan.of_kind(goal.treatment.appliance) if goal.treatment else (None,)
+    if goal.is_lit:
+        targets = tuple(lamp.place for lamp in room.of_kind(LAMP))
+    else:
+        targets = plan.of_kind(goal.target_kind)
+    return (Errand(*parts) for parts in product(objects, appliances, targets))
 
 
 class _Walker:
@@ -54,13 +93,9 @@ class _Walker:
         self._reach_into(target)
         self.say("move {} to {}", thing.id, target.id)
 
-    def switch_on(self, lamp: Thing) -> None:
-        self.go(lamp.place)
-        self.say("use {}", lamp.id)
-
     def _reach_into(self, receptacle: Receptacle) -> None:
         self.go(receptacle)
-        if is_openable(receptacle.kind) and receptacle.id not in self._opened:
+        if receptacle.is_openable and receptacle.id not in self._opened:
             self.say("open {}", receptacle.id)
             self._opened.add(receptacle.id)
 

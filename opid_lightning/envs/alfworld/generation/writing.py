@@ -13,14 +13,13 @@ from functools import cache
 from pathlib import Path
 
 from opid_lightning.envs.alfworld.games import GAME, RELEASE, TASK_TYPES, TRAJECTORY
-from opid_lightning.envs.alfworld.generation.floor_plans import floor_plan, plan_numbers
 from opid_lightning.envs.alfworld.generation.furnishing import Room, furnish
-from opid_lightning.envs.alfworld.generation.goals import goals_of
+from opid_lightning.envs.alfworld.generation.goals import draw_goal
 from opid_lightning.envs.alfworld.generation.problem import write_problem
 from opid_lightning.envs.alfworld.generation.walkthrough import walk
 from opid_lightning.envs.alfworld.stock import shipped
 
-VERSION = 1  # of what a seed yields; part of the cache's key
+VERSION = 2  # of what a seed yields; part of the cache's key
 GOAL_PLACE = "UNKNOWN GOAL"  # in alfworld's grammar
 
 
@@ -36,11 +35,11 @@ class Game:
         return Path(self.folder).name
 
     def files(self) -> dict[str, str]:
-        problem, walkthrough = write_problem(self.room, self.name), walk(self.room)
+        walkthrough = walk(self.room)
         game = {
             "pddl_domain": _shipped_text("alfred.pddl"),
             "grammar": _shipped_text("alfred.twl2").replace(GOAL_PLACE, self.words),
-            "pddl_problem": problem,
+            "pddl_problem": write_problem(self.room, self.name),
             "solvable": True,
             "walkthrough": walkthrough,
         }
@@ -58,26 +57,17 @@ class Game:
                 "random_seed": self.seed,
             },
         }
-        return {
-            GAME: json.dumps(game),
-            TRAJECTORY: json.dumps(trajectory),
-            "initial_state.pddl": problem,
-        }
+        return {GAME: json.dumps(game), TRAJECTORY: json.dumps(trajectory)}
 
 
 def generate(split: str, num_games: int, seed: int) -> Iterator[Game]:
     """The six task types in turn. Every game depends on its split, number and seed alone."""
-    numbers = plan_numbers(is_unseen=split == "valid_unseen")
     for index in range(num_games):
         rng = random.Random(f"{VERSION} {seed} {split} {index}")
         task_type = TASK_TYPES[index % len(TASK_TYPES)]
-        number = rng.choice([number for number in numbers if goals_of(number, task_type)])
-        goals = goals_of(number, task_type)
-        # Objects are drawn first: those that fit in many receptacles would crowd out the rest.
-        kind = rng.choice(sorted({goal.object_kind for goal in goals}))
-        goal = rng.choice([goal for goal in goals if goal.object_kind == kind])
-        room = furnish(floor_plan(number), goal, rng)
-        folder = f"{split}/{goal.folder_name(room.plan)}/trial_G{seed}_{index:06d}"
+        goal, plan = draw_goal(task_type, split == "valid_unseen", rng)
+        room = furnish(plan, goal, rng)
+        folder = f"{split}/{goal.folder_name(plan)}/trial_G{seed}_{index:06d}"
         yield Game(folder, room, goal.words(rng), seed)
 
 
