@@ -47,6 +47,7 @@ class RolloutProgressBar(ProgressBar, RolloutCallback):
         self._began: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
         self._summary = ""
+        self._evaluation = ""  # since the last line
 
     def disable(self) -> None:
         self._enabled = False
@@ -74,6 +75,20 @@ class RolloutProgressBar(ProgressBar, RolloutCallback):
             f"{len(experience.samples)} steps"
         )
 
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """In a run; the verb that only evaluates prints a table."""
+        if trainer.state.fn == "fit":
+            self._evaluation = ", ".join(
+                f"{split} {success.overall.rate}"
+                for split, success in pl_module.evaluation_result.splits.items()
+            )
+
+    def on_sanity_check_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """The evaluation before the first update is no part of an iteration."""
+        seconds = self._seconds.pop("evaluation")
+        self.print(f"start: {self._evaluation} (evaluation {seconds:.1f} s)")
+        self._evaluation = ""
+
     def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
         self._start("update", int(trainer.num_training_batches))
 
@@ -88,8 +103,10 @@ class RolloutProgressBar(ProgressBar, RolloutCallback):
         self._seconds["update"] -= self._seconds.get("evaluation", 0.0)
         last = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         seconds = ", ".join(f"{stage} {took:.1f} s" for stage, took in self._seconds.items())
-        self.print(f"iteration {trainer.current_epoch + 1}{last}: {self._summary} ({seconds})")
+        summary = ", ".join(part for part in (self._summary, self._evaluation) if part)
+        self.print(f"iteration {trainer.current_epoch + 1}{last}: {summary} ({seconds})")
         self._seconds.clear()
+        self._evaluation = ""
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
         if self._tasks:

@@ -31,6 +31,11 @@ class StageTimer(RolloutCallback):
         self._seconds[stage] += time.perf_counter() - self._began.pop(stage)
         self._tokens[stage] += num_tokens
 
+    def on_sanity_check_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """The evaluation before the first update is no part of an iteration."""
+        self._seconds.clear()
+        self._tokens.clear()
+
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self.on_stage_start(trainer, "update", 0)
 

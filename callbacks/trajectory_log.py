@@ -11,6 +11,7 @@ import lightning
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from opid_lightning.evaluation import Played
 from opid_lightning.hooks import RolloutCallback
 from opid_lightning.types import Experience, Sample, Step, Trajectory
 
@@ -78,7 +79,8 @@ class TrajectoryLog(RolloutCallback):
         batch_idx: int,
         loader: int = 0,
     ) -> None:
-        self._write_evaluation(trainer, pl_module, "validation", batch, batch_idx)
+        stage = "start" if trainer.sanity_checking else "validation"
+        self._write_evaluation(trainer, pl_module, stage, batch, batch_idx)
 
     def on_test_batch_end(
         self,
@@ -103,12 +105,12 @@ class TrajectoryLog(RolloutCallback):
         self._write_evaluation(trainer, pl_module, "predict", batch, batch_idx)
 
     def _write_evaluation(
-        self, trainer: Any, pl_module: Any, stage: str, batch: tuple[Trajectory, ...], part: int
+        self, trainer: Any, pl_module: Any, stage: str, batch: Played, part: int
     ) -> None:
         iteration = trainer.current_epoch
         rows = [
             step_row(iteration, trajectory, step, pl_module.tokenizer)
-            for trajectory in batch
+            for trajectory in batch.trajectories
             for step in trajectory.steps
         ]
         self._write(trainer, f"{stage}-{iteration:06d}-{part:03d}", rows, EVALUATION_SCHEMA)

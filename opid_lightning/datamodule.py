@@ -5,13 +5,20 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader, Dataset
 
+from opid_lightning.evaluation import (
+    EvaluatedSplit,
+    Evaluation,
+    EvaluationSet,
+    Played,
+    splits_of,
+)
 from opid_lightning.hooks import EvaluationBroadcast, TrainingBroadcast, iteration_number
 from opid_lightning.iteration import Actors, Iteration
 from opid_lightning.learning.advantage import Advantage
@@ -21,21 +28,11 @@ from opid_lightning.protocols import Environment, Sampler, Split
 from opid_lightning.rollout import Rollout, SessionPool
 from opid_lightning.skills.injection import Injection
 from opid_lightning.skills.routing import Routing
-from opid_lightning.types import Batch, Experience, SkillLevel, Task, Trajectory
+from opid_lightning.trainer_checks import check_evaluation_is_whole, check_trainer
+from opid_lightning.types import Batch, Experience, SkillLevel, Task
 
 if TYPE_CHECKING:
     from opid_lightning.module import OPIDModule
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How `validate`, `test` and `predict` play: one attempt a task, on a fixed set."""
-
-    temperature: float = 0.4  # the reference's scripts; 0 is greedy
-    num_tasks: int | None = None  # the first so many of the split; none is all
-    tasks_per_batch: int = 64
-    validation_split: Split = "valid_seen"
-    test_split: Split = "valid_unseen"
 
 
 class RolloutDataModule(lightning.LightningDataModule):
@@ -84,6 +81,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         self.tasks_per_iteration = tasks_per_iteration
         self.seed = seed
         self.sessions = SessionPool(env)
+        self.evaluation_sets: tuple[EvaluationSet, ...] = ()  # of the verb that runs
         self._experience: Experience | None = None
 
     def setup(self, stage: str) -> None:
@@ -93,16 +91,28 @@ class RolloutDataModule(lightning.LightningDataModule):
             self.advantage.check_group_size(self.rollout.group_size)
             self.train_tasks = self._tasks("train")
             self._check_number_of_tasks()
-        if stage in ("fit", "validate", "predict"):
-            self.validation_tasks = self._tasks(self.evaluation.validation_split)
-        if stage == "test":
-            self.test_tasks = self._tasks(self.evaluation.test_split)
+        check_evaluation_is_whole(self.trainer, stage)
+        self.evaluation_sets = self._sets(
+            self.evaluation.test_split if stage == "test" else self.evaluation.validation_split
+        )
 
     def _tasks(self, split: Split) -> Sequence[Task]:
         tasks = self.env.tasks(split)
         if not tasks:
             raise ValueError(f"{type(self.env).__name__} has no tasks in split {split!r}.")
-        return tasks if split == "train" else tasks[: self.evaluation.num_tasks]
+        return tasks
+
+    def _sets(self, evaluated: EvaluatedSplit) -> tuple[EvaluationSet, ...]:
+        sets = tuple(
+            self.evaluation.chosen(split, self._tasks(split)) for split in splits_of(evaluated)
+        )
+        for part in sets:
+            if len(part.tasks) < part.num_available:
+                rank_zero_info(
+                    f"evaluation.num_tasks={len(part.tasks)}: of the {part.num_available} tasks of "
+                    f"{part.split} always the same are played, spread over the task types."
+                )
+        return sets
 
     def _check_number_of_tasks(self) -> None:
         if self.tasks_per_iteration > len(self.train_tasks):
@@ -168,37 +178,41 @@ class RolloutDataModule(lightning.LightningDataModule):
     def encode(self):  # type: ignore[no-untyped-def]
         return encode_chat(self.tokenizer, self.module.source.thinking)
 
-    def val_dataloader(self) -> DataLoader[tuple[Trajectory, ...]]:
-        return self._evaluation_loader(self.validation_tasks)
+    def val_dataloader(self) -> DataLoader[Played]:
+        """Its parts are played when they are asked for, with the weights of then."""
+        size = self.evaluation.tasks_per_batch
+        parts = [part for chosen in self.evaluation_sets for part in chosen.parts(size)]
+        return DataLoader(parts, batch_size=None, collate_fn=self.evaluate)  # type: ignore[arg-type]
 
-    def predict_dataloader(self) -> DataLoader[tuple[Trajectory, ...]]:
-        return self._evaluation_loader(self.validation_tasks)
+    def predict_dataloader(self) -> DataLoader[Played]:
+        return self.val_dataloader()
 
-    def test_dataloader(self) -> DataLoader[tuple[Trajectory, ...]]:
-        return self._evaluation_loader(self.test_tasks)
+    def test_dataloader(self) -> DataLoader[Played]:
+        return self.val_dataloader()
 
-    def _evaluation_loader(self, tasks: Sequence[Task]) -> DataLoader[tuple[Trajectory, ...]]:
-        return DataLoader(
-            list(tasks),  # type: ignore[arg-type]  # collating makes trajectories of them
-            batch_size=self.evaluation.tasks_per_batch,
-            collate_fn=self.evaluate,
-        )
+    def evaluate(self, part: tuple[Split, Sequence[Task]]) -> Played:
+        """Plays each task with the weights of now.
 
-    def evaluate(self, tasks: Sequence[Task]) -> tuple[Trajectory, ...]:
-        """Plays each task once with the weights of now; the seed is the same at every epoch."""
+        Nothing else differs from one evaluation to the next: the seed is `evaluation.seed`,
+        whatever the iteration and seed_everything.
+        """
         assert self.trainer is not None
+        split, tasks = part
         play = dataclasses.replace(
-            self.rollout, group_size=1, temperature=self.evaluation.temperature
+            self.rollout,
+            group_size=self.evaluation.attempts,
+            temperature=self.evaluation.temperature,
         )
         with self.sampler.serving(self.module.policy) as generation:
-            return play(
+            trajectories = play(
                 self.sessions,
                 tasks,
                 generation,
                 self.encode,
-                self.seed,
+                self.evaluation.seed,
                 EvaluationBroadcast(self.trainer),
             )
+        return Played(split, trajectories)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
@@ -250,24 +264,3 @@ def tasks_of_iteration(tasks: Sequence[Task], count: int, seed: int, number: int
     order = list(range(len(tasks)))
     random.Random(f"{seed} {number_of_pass}").shuffle(order)
     return [tasks[i] for i in order[index * count : (index + 1) * count]]
-
-
-def check_trainer(trainer: lightning.Trainer) -> None:
-    """Raises where the Trainer would train on old rollouts, or on other gradients than meant."""
-    if trainer.world_size != 1:
-        raise ValueError(
-            f"{trainer.world_size} processes would all play the same tasks: rollouts are not "
-            "shared out yet. Set trainer.devices and trainer.num_nodes to 1."
-        )
-    reload_every: int = trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
-    if reload_every != 1:
-        raise ValueError(
-            "Each epoch needs fresh rollouts: set trainer.reload_dataloaders_every_n_epochs to 1. "
-            f"It is {reload_every}."
-        )
-
-    if trainer.accumulate_grad_batches != 1:
-        raise ValueError(
-            f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}; leave it at 1: "
-            "it follows from batching.mini_batch_rows and batching.micro_batch_rows."
-        )

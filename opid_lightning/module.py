@@ -12,11 +12,11 @@ from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
+from opid_lightning.evaluation import EvaluationResult, Played, result_of
 from opid_lightning.learning.loss import Loss
 from opid_lightning.lm.logprobs import response_logprobs
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.success import success_rates
-from opid_lightning.types import Batch, Policy, Trajectory
+from opid_lightning.types import Batch, Policy
 
 
 def adamw(parameters: Any) -> torch.optim.Optimizer:
@@ -57,7 +57,8 @@ class OPIDModule(lightning.LightningModule):
         self.snapshot: torch.nn.Module | None = None
         self.reference: torch.nn.Module | None = None
         self.tokenizer: Any = None
-        self._evaluated: list[Trajectory] = []
+        self.evaluation_result: EvaluationResult | None = None  # the newest
+        self._played: list[Played] = []
 
     def configure_model(self) -> None:
         if self.model is not None:
@@ -122,31 +123,40 @@ class OPIDModule(lightning.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["initial_lr"] * share
 
-    def validation_step(self, trajectories: tuple[Trajectory, ...], batch_idx: int) -> None:
-        self._evaluated.extend(trajectories)
+    def validation_step(self, played: Played, batch_idx: int) -> None:
+        self._played.append(played)
 
-    def test_step(self, trajectories: tuple[Trajectory, ...], batch_idx: int) -> None:
-        self._evaluated.extend(trajectories)
+    def test_step(self, played: Played, batch_idx: int) -> None:
+        self._played.append(played)
 
-    def predict_step(
-        self, trajectories: tuple[Trajectory, ...], batch_idx: int
-    ) -> list[dict[str, Any]]:
+    def predict_step(self, played: Played, batch_idx: int) -> list[dict[str, Any]]:
         """How each attempt went; the trajectories themselves are what TrajectoryLog writes."""
         return [
             {"task": t.task.id, "kind": t.task.kind, "won": t.won, "steps": len(t.steps)}
-            for t in trajectories
+            for t in played.trajectories
         ]
 
     def on_validation_epoch_end(self) -> None:
-        self._log_success("validation")
+        self._finish_evaluation("validation")
 
     def on_test_epoch_end(self) -> None:
-        self._log_success("test")
+        self._finish_evaluation("test")
 
-    def _log_success(self, split: str) -> None:
-        rates = success_rates(self._evaluated)
-        self.log_dict({f"{split}/{name}": rate for name, rate in rates.items()})
-        self._evaluated.clear()
+    def _finish_evaluation(self, stage: str) -> None:
+        self.evaluation_result = result_of(self._played)
+        self._played.clear()
+        metrics = self.evaluation_result.metrics(stage)
+        if not self.trainer.sanity_checking:
+            self.log_dict(metrics)
+            return
+        # Lightning keeps what a sanity check logs to itself, but this one is the whole evaluation
+        # before the first update. The evaluation after update n is logged at step n - 1.
+        for logger in self.trainer.loggers:
+            logger.log_metrics({**metrics, "epoch": -1}, step=-1)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A run that goes on has its evaluation before the first update behind it."""
+        self.trainer.num_sanity_val_steps = 0
 
     # Checkpoints hold the policy alone: the reference comes from its source again, and the
     # snapshot from the policy.

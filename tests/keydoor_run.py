@@ -12,8 +12,9 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 
 from opid_lightning.callbacks import PolicyHealth, RoutingStatistics, SkillExtraction
-from opid_lightning.datamodule import Evaluation, RolloutDataModule
+from opid_lightning.datamodule import RolloutDataModule
 from opid_lightning.envs.keydoor import Keydoor
+from opid_lightning.evaluation import Evaluation
 from opid_lightning.hooks import RolloutCallback
 from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.batching import Batching
@@ -35,6 +36,7 @@ SMALL_BATCHES = Batching(mini_batch_rows=16, micro_batch_rows=4)
 SHORT_RESPONSES = Rollout(
     group_size=4, max_prompt_tokens=512, skill_tokens=256, max_response_tokens=4
 )
+EIGHT_TASKS = Evaluation(num_tasks=8)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def keydoor_data(
     rollout: Rollout = SHORT_RESPONSES,
     sampler: Sampler | None = None,
     tasks_per_iteration: int = 4,
+    evaluation: Evaluation = EIGHT_TASKS,
+    seed: int = 7,
 ) -> RolloutDataModule:
     return RolloutDataModule(
         env=Keydoor(),
@@ -85,9 +89,9 @@ def keydoor_data(
         routing=Routing(),
         batching=batching,
         advantage=advantage,
-        evaluation=Evaluation(num_tasks=8),
+        evaluation=evaluation,
         tasks_per_iteration=tasks_per_iteration,
-        seed=7,
+        seed=seed,
     )
 
 
@@ -107,10 +111,13 @@ def fit(
     resume_from: Path | None = None,
     tasks_per_iteration: int = 4,
     limit_val_batches: float = 0.0,
+    evaluation: Evaluation = EIGHT_TASKS,
+    evaluate_at_start: bool = False,
+    evaluate_every: int = 1,
 ) -> Run:
     """Trains keydoor's own policy for a few iterations, with checkpoints in `folder`."""
     module = OPIDModule(PolicySource("keydoor"), loss, optimizer, snapshot=snapshot)
-    data = keydoor_data(advantage, batching, rollout, sampler, tasks_per_iteration)
+    data = keydoor_data(advantage, batching, rollout, sampler, tasks_per_iteration, evaluation)
     checkpoint = ModelCheckpoint(
         folder / "checkpoints", save_last=True, save_top_k=-1, save_on_train_epoch_end=True
     )
@@ -121,6 +128,8 @@ def fit(
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
         limit_val_batches=limit_val_batches,
+        num_sanity_val_steps=-1 if evaluate_at_start else 0,
+        check_val_every_n_epoch=evaluate_every,
         gradient_clip_val=1.0,
         logger=MetricsFile(str(folder)),
         callbacks=[*(analysing() if callbacks is None else callbacks), checkpoint],

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.datamodule import check_trainer, tasks_of_iteration
+from opid_lightning.datamodule import tasks_of_iteration
 from opid_lightning.hooks import RolloutCallback, TrainingBroadcast
 from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.batching import Batching
 from opid_lightning.rollout import Rollout
+from opid_lightning.trainer_checks import check_trainer
 from opid_lightning.types import Hindsight, Task
 from tests.keydoor_run import KeepExperience, fit
 

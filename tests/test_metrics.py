@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from opid_lightning.callbacks import RolloutStatistics, StageTimer
+from opid_lightning.evaluation import Evaluation, Played, result_of
 from opid_lightning.learning.loss import Loss
+from opid_lightning.types import Task, Trajectory
+from tests.builders import step_of
 from tests.keydoor_run import analysing, fit
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "metrics.md"
 # What a healthy run of two levels does not log.
-NOT_IN_EVERY_RUN = re.compile(r"skills/failed_|validation/|test/|advantage/skill_to|loss/entropy")
+NOT_IN_EVERY_RUN = re.compile(
+    r"skills/failed_|test/|.*steps_of_wins|advantage/skill_to|loss/entropy"
+)
 
 
 def documented() -> list[str]:
@@ -20,13 +27,19 @@ def documented() -> list[str]:
 
 
 def pattern(name: str) -> str:
-    """`<task type>` and the like stand for any word."""
-    return re.sub(r"<[a-z ]+>", r"[a-z_]+", name)
+    """`<task type>` and the like stand for any word, `<name>` for any whole name."""
+    return re.sub(r"<[a-z ]+>", r"[a-z_]+", name.replace("<name>", ".+"))
 
 
 def test_what_is_logged_is_documented_and_what_is_documented_logged(tmp_path: Path) -> None:
     loss = Loss(distillation_weight=0.1)
-    run = fit(tmp_path, [*analysing(), RolloutStatistics(), StageTimer()], loss=loss)
+    run = fit(
+        tmp_path,
+        [*analysing(), RolloutStatistics(), StageTimer()],
+        loss=loss,
+        limit_val_batches=1.0,
+        evaluation=Evaluation(validation_split="both"),
+    )
     undocumented = [
         name
         for name in run.metrics
@@ -40,3 +53,18 @@ def test_what_is_logged_is_documented_and_what_is_documented_logged(tmp_path: Pa
         and not any(re.fullmatch(pattern(known), name) for name in run.metrics)
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize("stage", ["validation", "test"])
+def test_evaluations_log_the_documented_names_of_one_split_and_of_each(stage: str) -> None:
+    won = Trajectory(Task("a", "heat"), 0, "", (step_of(),), won=True)
+    played = [Played("valid_seen", (won,)), Played("valid_unseen", (won,))]
+    one, each = (set(result_of(parts).metrics(stage)) for parts in (played[:1], played))
+    base = {n for n in documented() if n.startswith("validation/") and "<split>" not in n}
+    named = {name.replace("validation", stage).replace("<task type>", "heat") for name in base}
+    assert one == named
+    assert each == named | {
+        name.replace(stage, f"{stage}/{split}")
+        for name in named
+        for split in ("valid_seen", "valid_unseen")
+    }

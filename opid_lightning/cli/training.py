@@ -28,6 +28,7 @@ from opid_lightning.cli.errors import UsageError, is_for_the_user
 from opid_lightning.cli.explanation import explain, locate_mentioned
 from opid_lightning.cli.folders import Placement, place
 from opid_lightning.cli.names import to_places
+from opid_lightning.cli.results import results_table
 from opid_lightning.cli.validation import check_names
 from opid_lightning.datamodule import RolloutDataModule
 from opid_lightning.module import OPIDModule
@@ -159,6 +160,8 @@ class OPIDCLI(LightningCLI):
         if self.arguments.wants_help:
             parser.parse_args([verb, *self.arguments.flags])
         placed = to_places(self.configuration.resolved())
+        if verb in ("validate", "test"):
+            placed.setdefault("verbose", False)  # Lightning's table; `print_results` has our own
         check_names(self.configuration, placed, self._parser(verb))
         text = yaml.safe_dump(placed, sort_keys=False)
         try:
@@ -178,6 +181,18 @@ class OPIDCLI(LightningCLI):
             # Of ModelCheckpoint: an evaluation, or a branch of a run, has a folder of its own.
             warnings.filterwarnings("ignore", "The dirpath has changed")
             super()._run_subcommand(subcommand)
+
+    def after_validate(self) -> None:
+        self.print_results()
+
+    def after_test(self) -> None:
+        self.print_results()
+
+    def print_results(self) -> None:
+        """The table of the evaluation that has just been made."""
+        if self.trainer.is_global_zero:
+            data, result = self.datamodule, self.model.evaluation_result
+            print(results_table(result, data.evaluation_sets, data.evaluation))
 
     def instantiate_classes(self) -> None:
         try:

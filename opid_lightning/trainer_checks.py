@@ -1,0 +1,46 @@
+"""Settings of Lightning's Trainer under which a run would not be what it seems."""
+
+from __future__ import annotations
+
+import lightning
+
+
+def check_trainer(trainer: lightning.Trainer) -> None:
+    """Raises where the Trainer would train on old rollouts, or on other gradients than meant."""
+    if trainer.world_size != 1:
+        raise ValueError(
+            f"{trainer.world_size} processes would all play the same tasks: rollouts are not "
+            "shared out yet. Set trainer.devices and trainer.num_nodes to 1."
+        )
+    reload_every: int = trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
+    if reload_every != 1:
+        raise ValueError(
+            "Each epoch needs fresh rollouts: set trainer.reload_dataloaders_every_n_epochs to 1. "
+            f"It is {reload_every}."
+        )
+
+    if trainer.accumulate_grad_batches != 1:
+        raise ValueError(
+            f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}; leave it at 1: "
+            "it follows from batching.mini_batch_rows and batching.micro_batch_rows."
+        )
+
+
+def check_evaluation_is_whole(trainer: lightning.Trainer, stage: str) -> None:
+    """Raises where Lightning would evaluate on the beginning of a set alone."""
+    name = {"test": "limit_test_batches", "predict": "limit_predict_batches"}.get(
+        stage, "limit_val_batches"
+    )
+    limit: int | float = getattr(trainer, name)
+    is_whole = isinstance(limit, float) and limit == 1.0  # the int 1 is the first part
+    if not is_whole and not (limit == 0 and stage == "fit"):
+        raise ValueError(
+            f"trainer.{name} is {limit!r}, by which the beginning of an evaluation set would be "
+            "played alone, or nothing of it. Set it to 1.0 (in fit also to 0, for no evaluation), "
+            "without trainer.fast_dev_run; evaluation.num_tasks makes a smaller set of all types."
+        )
+    if stage == "fit" and limit and trainer.num_sanity_val_steps not in (0, float("inf")):
+        raise ValueError(
+            f"trainer.num_sanity_val_steps is {trainer.num_sanity_val_steps}: an evaluation is "
+            "whole. Set it to -1 to evaluate before the first update, or to 0 not to."
+        )
