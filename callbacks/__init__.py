@@ -1,5 +1,6 @@
 """Lightning callbacks of opid_lightning; imported as `opid_lightning.callbacks`."""
 
+from opid_lightning.callbacks.learning_curve import LearningCurve
 from opid_lightning.callbacks.policy_health import PolicyHealth
 from opid_lightning.callbacks.rollout_progress import RolloutProgressBar
 from opid_lightning.callbacks.rollout_statistics import RolloutStatistics
@@ -9,6 +10,7 @@ from opid_lightning.callbacks.stage_timer import StageTimer
 from opid_lightning.callbacks.trajectory_log import TrajectoryLog
 
 __all__ = [
+    "LearningCurve",
     "PolicyHealth",
     "RolloutProgressBar",
     "RolloutStatistics",

@@ -22,6 +22,7 @@ import pytest
 import torch
 
 from opid_lightning.callbacks import (
+    LearningCurve,
     PolicyHealth,
     RolloutProgressBar,
     RolloutStatistics,
@@ -69,6 +70,7 @@ def test_without_skill_weights_opid_is_grpo(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "watcher",
     [
+        LearningCurve,
         PolicyHealth,
         RolloutProgressBar,
         RolloutStatistics,

@@ -70,6 +70,8 @@ def test_a_run_leaves_everything_in_its_folder_and_never_asks_for_a_key(tmp_path
     assert {path.name for path in run.iterdir()} == {
         "config.yaml",
         "metrics.csv",
+        "learning_curve.csv",
+        "learning_curve.png",
         "checkpoints",
         "trajectories",
         "wandb",
@@ -109,12 +111,15 @@ def test_what_is_typed_wins_over_the_checkpoint() -> None:
     assert yaml.safe_load(saved.read_text())["model"]["snapshot"] == "copy"
 
 
-def test_an_evaluation_has_a_folder_of_its_own_in_the_run() -> None:
+def test_an_evaluation_has_a_folder_of_its_own_in_the_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert fit("conf=keydoor", *TINY) == 0
     run = only_run()
     before = figures(run)
     typed = ["conf=keydoor", "ckpt_path=last", "evaluation.num_tasks=4", *SILENT]
     assert main(["validate", *typed]) == 0
+    assert "valid_seen: 4 of its 13 games, once, at temperature 0.4" in capsys.readouterr().out
     (evaluation,) = (run / "validate").iterdir()
     assert float(figures(evaluation)[0]["validation/success_micro"]) >= 0
     assert figures(run) == before
