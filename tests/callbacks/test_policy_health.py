@@ -53,3 +53,10 @@ def test_an_evaluation_is_no_part_of_the_update(tmp_path: Path) -> None:
     assert run.metrics["time/evaluation_tokens"] > 0
     assert run.metrics["time/evaluation_s"] > 0
     assert run.metrics["time/update_s"] > 0
+
+
+def test_the_evaluation_before_the_first_update_is_no_part_of_an_iteration(tmp_path: Path) -> None:
+    settings = {"limit_val_batches": 1.0, "evaluate_at_start": True, "evaluate_every": 2}
+    run = fit(tmp_path, [StageTimer()], iterations=1, **settings)  # type: ignore[arg-type]
+    assert "time/evaluation_s" not in run.metrics
+    assert run.metrics["time/update_s"] > 0
