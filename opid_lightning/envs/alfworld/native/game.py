@@ -37,14 +37,14 @@ class Game:
     cleaners: frozenset[str]  # kinds of receptacles
     go_to: dict[str, str]  # command -> receptacle
     agent: str
-    always_at: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    ways: dict[str, tuple[str, ...]] = field(default_factory=dict)  # filled as they are asked for
 
-    def always(self, location: str) -> tuple[str, ...]:
-        """The commands that can be given at a location whatever has happened, by letter."""
-        if location not in self.always_at:
-            elsewhere = (to for to, place in self.go_to.items() if self.places[place] != location)
-            self.always_at[location] = tuple(sorted((*elsewhere, "help", "inventory", "look")))
-        return self.always_at[location]
+    def ways_from(self, location: str) -> tuple[str, ...]:
+        """The commands that lead from a location to another, by letter."""
+        if location not in self.ways:
+            leading = (to for to, place in self.go_to.items() if self.places[place] != location)
+            self.ways[location] = tuple(sorted(leading))
+        return self.ways[location]
 
 
 def load_game(path: Path) -> Game:
@@ -64,7 +64,7 @@ def _load(path: Path, version: int) -> Game:
         return _game(problem, rules.goal, rules.cleaners)
     except UnknownRulesError as error:
         raise ValueError(f"the ALFWorld game {path} cannot be played: {error}") from error
-    except (ValueError, IndexError) as error:
+    except (ValueError, TypeError, LookupError, StopIteration) as error:
         raise corrupt_game(path, f"{error} ({OTHER_ENGINE})") from error
 
 

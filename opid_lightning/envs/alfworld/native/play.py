@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from typing import NamedTuple
 
 from opid_lightning.envs.alfworld.native import texts
@@ -47,8 +48,10 @@ class Play:
 
     def _look_for_moves(self) -> None:
         self._moves = moves_here(self._game, self._state)
-        always = self._game.always(self._state.location)
-        self._admissible = tuple(sorted([*always, *self._moves]))
+        names = sorted([*self._moves, *ANYWHERE])
+        split = bisect(names, "go to")  # no other command starts like this: they stay together
+        ways = self._game.ways_from(self._state.location)
+        self._admissible = (*names[:split], *ways, *names[split:])
 
     def _scene(self, text: str) -> Scene:
         return Scene(text, self._admissible, self._is_won)
