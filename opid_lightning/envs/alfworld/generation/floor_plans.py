@@ -153,8 +153,18 @@ def _standing(number: int, points: list[_Point]) -> Iterator[Receptacle]:
         for index in range(count):
             nth = index % _FROM_ONE_SPOT.get(kind, 1)
             x, z = (x, z) if nth else points.pop()
-            name = f"{kind}|{x + 0.2 * nth:+06.2f}|+00.90|{z:+06.2f}"
-            yield Receptacle(name, kind, _location(x, z, 0, 60), is_openable=False)
+            yield Receptacle(
+                _standing_id(kind, x + 0.2 * nth, z),
+                kind,
+                _location(x, z, 0, 60),
+                is_openable=False,
+            )
+
+
+def _standing_id(kind: str, x: float, z: float) -> str:
+    """A basin is a part of what it is in, as far as its name goes."""
+    whole, is_part, _ = kind.partition("Basin")
+    return f"{whole}|{x:+06.2f}|+00.90|{z:+06.2f}" + (f"|{kind}" if is_part else "")
 
 
 def _standing_counts(number: int) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
 from opid_lightning.envs.alfworld.generation.furnishing import Room
 from opid_lightning.envs.alfworld.generation.kinds import (
@@ -15,18 +14,18 @@ from opid_lightning.envs.alfworld.generation.kinds import (
 )
 
 _ABILITIES = ("Cleanable", "Heatable", "Coolable", "Sliceable")
-_WORDS = str.maketrans({"-": "_minus_", "|": "_bar_", "+": "_plus_", ".": "_dot_"})
 
 
-@lru_cache(maxsize=20_000)  # the names of all receptacles, locations and kinds, and of a few rooms
 def pddl_id(name: str) -> str:
     """Mug|+01.36|-00.96  ->  Mug_bar__plus_01_dot_36_bar__minus_00_dot_96, as ALFWorld does."""
-    return name.translate(_WORDS)
+    for sign, word in (("-", "_minus_"), ("|", "_bar_"), ("+", "_plus_"), (".", "_dot_")):
+        name = name.replace(sign, word)
+    return name
 
 
 def write_problem(room: Room, name: str) -> str:
     declarations = _lines(f"{pddl_id(of)} - {kind}" for of, kind in _objects(room))
-    facts = _lines(f"({' '.join(pddl_id(word) for word in fact)})" for fact in _facts(room))
+    facts = pddl_id(_lines(f"({' '.join(fact)})" for fact in _facts(room)))
     return (
         f"(define (problem plan_{name})\n(:domain alfred)\n(:objects\n{declarations}\n)\n\n"
         f"(:init\n{facts}\n)\n{room.goal.pddl()}"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations, pairwise, product
-from types import SimpleNamespace
 
 from opid_lightning.envs.alfworld.generation.floor_plans import Receptacle
 from opid_lightning.envs.alfworld.generation.furnishing import Room, Thing
 from opid_lightning.envs.alfworld.generation.goals import Goal
 from opid_lightning.envs.alfworld.generation.kinds import LAMP
 from opid_lightning.envs.alfworld.generation.problem import pddl_id
-from opid_lightning.envs.alfworld.stock import import_alfworld
 
 
 @dataclass(frozen=True)
@@ -101,9 +100,18 @@ class _Walker:
 
 
 def _names(room: Room) -> Mapping[str, str]:
-    """`mug 1` for each id, numbered by alfworld itself, over ids in the engine's lower case."""
-    ids = [place.id for place in room.plan.receptacles] + [thing.id for thing in room.things]
-    engine_ids = {name: pddl_id(name).lower() for name in ids}
-    infos = {engine_id: SimpleNamespace(id=engine_id) for engine_id in engine_ids.values()}
-    demangler = import_alfworld("agents.utils.misc").Demangler(game_infos=infos)
-    return {name: demangler.demangle_alfred_name(of) for name, of in engine_ids.items()}
+    """`mug 1` for each id, as alfworld's Demangler counts: down to 1, by id in lower case."""
+    numbers: Counter[str] = Counter()
+    names = {}
+    ids = [entity.id for entity in (*room.plan.receptacles, *room.things)]
+    for of in sorted(ids, key=lambda of: pddl_id(of).lower(), reverse=True):
+        name = _spoken_kind(of)
+        numbers[name] += 1
+        names[of] = f"{name} {numbers[name]}"
+    return names
+
+
+def _spoken_kind(entity_id: str) -> str:
+    """By its first part, be it a Bathtub|...|SinkBasin: a bathtubbasin, as room 420 has one."""
+    name = entity_id.partition("|")[0].lower()
+    return f"{name}basin" if "Basin" in entity_id else name

@@ -19,7 +19,7 @@ from opid_lightning.envs.alfworld.generation.problem import write_problem
 from opid_lightning.envs.alfworld.generation.walkthrough import walk
 from opid_lightning.envs.alfworld.stock import shipped
 
-VERSION = 2  # of what a seed yields; part of the cache's key
+VERSION = 3  # of what a seed yields; part of the cache's key
 GOAL_PLACE = "UNKNOWN GOAL"  # in alfworld's grammar
 
 
