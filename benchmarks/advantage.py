@@ -18,10 +18,12 @@ from torch import Tensor
 
 from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.returns import discounted_returns
-from opid_lightning.lm.logprobs import positions, response_logprobs
+from opid_lightning.lm.logprobs import response_logprobs
+from opid_lightning.lm.padding import pad_sequences
 from opid_lightning.types import (
     Action,
     Completion,
+    ModelInputs,
     Observation,
     Prompt,
     PromptText,
@@ -121,9 +123,12 @@ def time_scoring(path: str | None, repeats: int) -> None:
     print(f"{'dtype':>10} {'logits at':>12} {'s':>8} {'tokens/s':>10}")
     for dtype in (torch.float32, torch.bfloat16):
         model, vocabulary = language_model(path, dtype)
-        ids = torch.randint(0, vocabulary, (NUM_ROWS, width))
-        mask = torch.ones_like(ids)
-        for name, score in scorers(model, ids, mask):
+        rows = [tuple(ids) for ids in torch.randint(0, vocabulary, (NUM_ROWS, width)).tolist()]
+        prompts, responses = zip(
+            *((ids[:NUM_PROMPT], ids[NUM_PROMPT:]) for ids in rows), strict=True
+        )
+        inputs = pad_sequences(prompts, responses, pad_id=0)
+        for name, score in scorers(model, inputs):
             seconds = best_of(repeats, score)
             rate = NUM_ROWS * width / seconds
             print(f"{str(dtype)[6:]:>10} {name:>12} {seconds:8.2f} {rate:10.0f}", flush=True)
@@ -150,15 +155,16 @@ def language_model(path: str | None, dtype: torch.dtype) -> tuple[torch.nn.Modul
 
 
 def scorers(
-    model: torch.nn.Module, ids: Tensor, mask: Tensor
+    model: torch.nn.Module, inputs: ModelInputs
 ) -> Iterator[tuple[str, Callable[[], Tensor]]]:
     @torch.no_grad()
     def at_responses() -> Tensor:
-        return response_logprobs(model, ids, mask, NUM_RESPONSE, 1.0)[0]
+        return response_logprobs(model, inputs, 1.0)[0]
 
     @torch.no_grad()
     def everywhere() -> Tensor:
-        logits = model(input_ids=ids, attention_mask=mask, position_ids=positions(mask)).logits
+        ids, mask, positions = inputs.input_ids, inputs.attention_mask, inputs.position_ids
+        logits = model(input_ids=ids, attention_mask=mask, position_ids=positions).logits
         logprobs = logits[:, :-1].float().log_softmax(-1)
         return logprobs.gather(-1, ids[:, 1:, None]).squeeze(-1)[:, -NUM_RESPONSE:]
 

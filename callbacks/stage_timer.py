@@ -15,8 +15,8 @@ from opid_lightning.hooks import RolloutCallback
 class StageTimer(RolloutCallback):
     """Logs seconds, tokens and tokens a second of each stage.
 
-    Tokens of rollouts and evaluations are sampled ones; those of scoring and update are all
-    positions that go through the model, prompt and response, padding left out.
+    Tokens of rollouts and evaluations are sampled ones; those of scoring and update are of whole
+    prompts and responses, padding left out, and what rows share counted in each.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class StageTimer(RolloutCallback):
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if batch.names:  # not a filler
-            self._tokens["update"] += int(batch.attention_mask.sum())
+            self._tokens["update"] += batch.inputs.num_tokens
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self.on_stage_end(trainer, "update", 0)

@@ -29,7 +29,7 @@ from opid_lightning.rollout import Rollout, SessionPool
 from opid_lightning.skills.injection import Injection
 from opid_lightning.skills.routing import Routing
 from opid_lightning.trainer_checks import check_evaluation_is_whole, check_trainer
-from opid_lightning.types import Batch, Experience, SkillLevel, Task
+from opid_lightning.types import Batch, Experience, Layout, SkillLevel, Task
 
 if TYPE_CHECKING:
     from opid_lightning.module import OPIDModule
@@ -140,7 +140,8 @@ class RolloutDataModule(lightning.LightningDataModule):
             broadcast.on_experience_end(self._experience)
         self.trainer.accumulate_grad_batches = len(self._experience.plan[0])
         pad_id, temperature = self.tokenizer.pad_token_id, self.rollout.temperature
-        return loader(MicroBatches(self._experience, pad_id, temperature))
+        layout = self.batching.layout
+        return loader(MicroBatches(self._experience, pad_id, temperature, layout))
 
     def play_iteration(self, number: int, broadcast: TrainingBroadcast) -> Experience:
         """One iteration; it depends on the seed, its number and the weights alone."""
@@ -227,10 +228,13 @@ class RolloutDataModule(lightning.LightningDataModule):
 class MicroBatches(Dataset[Batch]):
     """An experience in the order it is trained on, collated when asked for."""
 
-    def __init__(self, experience: Experience, pad_id: int, temperature: float) -> None:
+    def __init__(
+        self, experience: Experience, pad_id: int, temperature: float, layout: Layout
+    ) -> None:
         self.samples = experience.samples
         self.pad_id = pad_id
         self.temperature = temperature
+        self.layout = layout
         self.parts = [
             (rows, totals_of([experience.samples[i] for m in step for i in m], len(step)))
             for step in experience.plan
@@ -242,7 +246,8 @@ class MicroBatches(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         rows, totals = self.parts[index]
-        return collate([self.samples[i] for i in rows], totals, self.pad_id, self.temperature)
+        samples = [self.samples[i] for i in rows]
+        return collate(samples, totals, self.pad_id, self.temperature, self.layout)
 
 
 def loader(dataset: Dataset[Batch]) -> DataLoader[Batch]:

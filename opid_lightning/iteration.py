@@ -59,10 +59,11 @@ class Iteration:
             trajectories = self.rollout(sessions, tasks, generation, actors.encode, seed, listener)
         hindsight = self.look_back(trajectories, listener)
         rows = self.route(trajectories, hindsight, actors.encode)
-        plan = self.batching.plan([len(r.prompt_ids) + len(r.response_ids) for r in rows], seed)
-        temperature = self.rollout.temperature
+        plan = self.batching.plan([row.prompt_ids + row.response_ids for row in rows], seed)
+        temperature, layout = self.rollout.temperature, self.batching.layout
+        old, reference = actors.old, actors.reference
         with actors.precision():
-            scored = score_rows(actors.old, actors.reference, rows, plan, temperature, listener)
+            scored = score_rows(old, reference, rows, plan, temperature, listener, layout)
         samples = self.advantage(scored)
         return Experience(number, trajectories, hindsight, samples, plan)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from opid_lightning.evaluation import EvaluationResult, Played, result_of
 from opid_lightning.learning.loss import Loss
 from opid_lightning.lm.logprobs import response_logprobs
+from opid_lightning.lm.merging import check_sees_trees
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.types import Batch, Policy
 
@@ -97,9 +98,7 @@ class OPIDModule(lightning.LightningModule):
         """
         logprobs, entropy = response_logprobs(
             self.policy.model,
-            batch.input_ids,
-            batch.attention_mask,
-            batch.response_ids.shape[1],
+            batch.inputs,
             batch.temperature,
             with_entropy=self.loss.needs_entropy,
         )
@@ -112,6 +111,11 @@ class OPIDModule(lightning.LightningModule):
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
         return optimizer
+
+    def on_fit_start(self) -> None:
+        # The data module's own setup comes before the model is there.
+        if self.trainer.datamodule.batching.share_prefixes:  # type: ignore[attr-defined]
+            check_sees_trees(self.policy.model)
 
     def on_train_epoch_start(self) -> None:
         """Warms the learning rate up, as a function of the iteration alone.

@@ -14,6 +14,7 @@ from opid_lightning.protocols import Listener
 from opid_lightning.types import (
     SKILL_LEVELS,
     BatchPlan,
+    Layout,
     Policy,
     RoutedStep,
     ScoredStep,
@@ -31,18 +32,21 @@ def score_rows(
     plan: BatchPlan,
     temperature: float,
     listener: Listener,
+    layout: Layout = pad_sequences,
 ) -> tuple[ScoredStep, ...]:
     """Scores rows in the micro-batches in which they are trained on; keeps the order of `rows`.
 
-    The first update's ratio is then exactly 1: the same rows under the same padding go through
-    the same kernels twice. Call it in the training forward's precision, for the same reason.
+    The first update's ratio is then exactly 1: the same rows in the same layout go through the
+    same kernels twice. Call it in the training forward's precision, for the same reason.
     """
     listener.on_stage_start("scoring", len(rows))
     scored: dict[int, ScoredStep] = {}
     num_tokens = 0
     for micro_batch in (indices for step in plan for indices in step):
         new = [index for index in micro_batch if index not in scored]  # not again in later epochs
-        steps, tokens = score_micro_batch([rows[i] for i in new], old, reference, temperature)
+        steps, tokens = score_micro_batch(
+            [rows[i] for i in new], old, reference, temperature, layout
+        )
         scored.update(zip(new, steps, strict=True))
         num_tokens += tokens
         listener.on_stage_progress("scoring", len(scored))
@@ -51,18 +55,23 @@ def score_rows(
 
 
 def score_micro_batch(
-    rows: Sequence[RoutedStep], old: Policy, reference: Policy | None, temperature: float
+    rows: Sequence[RoutedStep],
+    old: Policy,
+    reference: Policy | None,
+    temperature: float,
+    layout: Layout,
 ) -> tuple[list[ScoredStep], int]:
     """The scored rows, and how many tokens that took."""
     plain = [(row.prompt_ids, row.response_ids) for row in rows]
     routed = {level: contexts_of(level, rows) for level in SKILL_LEVELS}
-    old_logprobs = logprobs_of(old, plain, temperature)
-    # Level by level, as their prompts differ in length and padding costs what tokens cost.
-    skill_logprobs = {
-        level: dict(zip(contexts, logprobs_of(old, [*contexts.values()], temperature), strict=True))
-        for level, contexts in routed.items()
-    }
-    reference_logprobs = logprobs_of(reference, plain, temperature) if reference else None
+    old_logprobs = logprobs_of(old, plain, temperature, layout)
+    # Level by level, as their prompts differ in length and padding costs what tokens cost; apart
+    # from the plain ones also where all of them begin alike, so that the ratio is 1.
+    skill_logprobs: dict[SkillLevel, dict[int, Float[Tensor, " R"]]] = {}
+    for level, contexts in routed.items():
+        found = logprobs_of(old, [*contexts.values()], temperature, layout)
+        skill_logprobs[level] = dict(zip(contexts, found, strict=True))
+    reference_logprobs = logprobs_of(reference, plain, temperature, layout) if reference else None
     steps = [
         ScoredStep(
             routed=row,
@@ -88,21 +97,18 @@ def contexts_of(level: SkillLevel, rows: Sequence[RoutedStep]) -> dict[int, Cont
 
 @torch.no_grad()
 def logprobs_of(
-    policy: Policy, contexts: Sequence[Context], temperature: float
+    policy: Policy,
+    contexts: Sequence[Context],
+    temperature: float,
+    layout: Layout = pad_sequences,
 ) -> list[Float[Tensor, " R"]]:
     """Log-probs of each response after its prompt, in one forward, on the CPU."""
     if not contexts:
         return []
     prompts, responses = zip(*contexts, strict=True)
-    padded = pad_sequences(prompts, responses, policy.tokenizer.pad_token_id)
+    inputs = layout(prompts, responses, policy.tokenizer.pad_token_id)
     device = next(policy.model.parameters()).device
-    logprobs, _ = response_logprobs(
-        policy.model,
-        padded.input_ids.to(device),
-        padded.attention_mask.to(device),
-        padded.response_ids.shape[1],
-        temperature,
-    )
+    logprobs, _ = response_logprobs(policy.model, inputs.to(device), temperature)
     return [
         row[: len(response)].float().cpu()
         for row, response in zip(logprobs, responses, strict=True)

@@ -4,18 +4,19 @@
          ─scoring─► ScoredStep ─advantage─► Sample ─collate─► Batch ─loss─► update
 
 Axes of tensors: B rows (one row is one step of one trajectory), R response positions,
-S prompt and response positions, V vocabulary.
+S prompt and response positions, V vocabulary. Of a model's inputs: I rows (B, or 1 where what
+rows share is merged), K positions at which it predicts.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 TokenIds = tuple[int, ...]
@@ -282,20 +283,41 @@ class Totals:
     num_routed_tokens: int  # response tokens that a skill context scored
 
 
+_Tensors = TypeVar("_Tensors", "ModelInputs", "Batch")
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """Prompts with responses as a model takes them; laid out by lm/padding.py or lm/merging.py."""
+
+    input_ids: Int[Tensor, "I S"]
+    attention_mask: Int[Tensor, "I S"] | Bool[Tensor, "I 1 S S"]
+    position_ids: Int[Tensor, "I S"]
+    kept: Int[Tensor, " K"]  # the columns of S at which logits are computed
+    predictors: Int[Tensor, "B R"]  # which of the I * K logits predict each response token
+    response_ids: Int[Tensor, "B R"]
+    num_tokens: int  # of all prompts and responses; what they share counts in each
+
+    def to(self, device: torch.device | str) -> ModelInputs:
+        return _moved(self, device)
+
+
+# Lays out prompts and their responses, with this id where rows differ in length.
+Layout = Callable[[Sequence[TokenIds], Sequence[TokenIds], int], ModelInputs]
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Rows as padded tensors: prompts end, and responses begin, at one common column.
+    """Rows to train on, responses filled up at the end.
 
-    input_ids       . . a b c | x y $ .      S = 5 + 4
-                    . a b c d | x $ . .
-    response_mask               1 1 1 0      R = 4
-                                1 1 0 0
+    response_ids    x y $ .
+                    x $ . .
+    response_mask   1 1 1 0
+                    1 1 0 0
     """
 
     names: tuple[str, ...]  # "trajectory@step" of each row, for messages; none of a filler row
-    input_ids: Int[Tensor, "B S"]
-    attention_mask: Int[Tensor, "B S"]
-    response_ids: Int[Tensor, "B R"]
+    inputs: ModelInputs
     response_mask: Float[Tensor, "B R"]
     old_logprobs: Float[Tensor, "B R"]
     sampler_logprobs: Float[Tensor, "B R"]
@@ -307,12 +329,18 @@ class Batch:
     totals: Totals
 
     def to(self, device: torch.device | str) -> Batch:
-        """This batch with its tensors there."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        moved: dict[str, Any] = {
-            name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)
-        }
-        return dataclasses.replace(self, **moved)
+        return _moved(self, device)
+
+
+def _moved(tensors: _Tensors, device: torch.device | str) -> _Tensors:
+    """The same with its tensors there."""
+    values = {field.name: getattr(tensors, field.name) for field in dataclasses.fields(tensors)}
+    moved: dict[str, Any] = {
+        name: value.to(device)
+        for name, value in values.items()
+        if isinstance(value, Tensor | ModelInputs)
+    }
+    return dataclasses.replace(tensors, **moved)
 
 
 @dataclass(frozen=True)

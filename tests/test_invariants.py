@@ -6,7 +6,7 @@
 4. A skill that does not move log-probs adds exactly nothing.
 5. The response's token ids are the same in every context.
 6. No skill text ever reaches the sampler.
-7. Padding, and the order and size of micro-batches, change nothing but rounding.
+7. Padding, sharing prefixes, and the order and size of micro-batches change nothing but rounding.
 8. A resumed run equals the uninterrupted one, bit for bit.
 9. A snapshot that shares the policy's storage equals one that copies it.
 """
@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -41,6 +42,7 @@ from opid_lightning.skills.rules import Rules
 from opid_lightning.types import Completion, Policy, SampleRequest, Skills, Trajectory
 from tests.keydoor_run import (
     GRPO,
+    SMALL_BATCHES,
     KeepExperience,
     analysing,
     assert_same_weights,
@@ -49,11 +51,16 @@ from tests.keydoor_run import (
     sgd,
 )
 
+SHARED_PREFIXES = replace(SMALL_BATCHES, share_prefixes=True, micro_batch_tokens=128)
+
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("snapshot", ["shared", "copy"])
-def test_first_ratio_is_exactly_one(tmp_path: Path, precision: str, snapshot: str) -> None:
-    run = fit(tmp_path, precision=precision, snapshot=snapshot)  # type: ignore[arg-type]
+@pytest.mark.parametrize("batching", [SMALL_BATCHES, SHARED_PREFIXES], ids=["padded", "merged"])
+def test_first_ratio_is_exactly_one(
+    tmp_path: Path, precision: str, snapshot: Literal["shared", "copy"], batching: Batching
+) -> None:
+    run = fit(tmp_path, precision=precision, snapshot=snapshot, batching=batching)
     assert run.metrics["policy/first_ratio_error"] == 0.0
     # Later optimizer steps do move: a ratio of a policy with itself would pass the line above.
     assert run.metrics["policy/ratio_max"] > 1.0
@@ -170,6 +177,25 @@ def test_micro_batches_change_nothing_but_rounding(tmp_path: Path, aggregation: 
         for rows in (1, 8)
     )
     assert largest_difference(one_by_one, in_eights) < 1e-6
+
+
+@pytest.mark.parametrize("aggregation", ["token-mean", "seq-mean-token-mean"])
+@pytest.mark.parametrize("tokens", [64, 1024])
+def test_shared_prefixes_change_nothing_but_rounding(
+    tmp_path: Path, aggregation: str, tokens: int
+) -> None:
+    loss = Loss(aggregation=aggregation, kl_weight=0.1)  # type: ignore[arg-type]
+    padded, merged = (
+        fit(
+            tmp_path / str(batching.share_prefixes),
+            loss=loss,
+            batching=batching,
+            optimizer=sgd,
+            iterations=1,
+        )
+        for batching in (SMALL_BATCHES, replace(SHARED_PREFIXES, micro_batch_tokens=tokens))
+    )
+    assert 0 < largest_difference(padded, merged) < 1e-6
 
 
 def test_a_resumed_run_equals_the_uninterrupted_one(tmp_path: Path) -> None:

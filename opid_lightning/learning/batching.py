@@ -10,17 +10,28 @@ from jaxtyping import Float
 from torch import Tensor
 
 from opid_lightning.learning.checks import check_range
+from opid_lightning.lm.merging import merge_sequences
 from opid_lightning.lm.padding import pad_right, pad_sequences
-from opid_lightning.types import Batch, BatchPlan, Sample, Totals
+from opid_lightning.lm.prefix_tree import cut
+from opid_lightning.types import Batch, BatchPlan, Layout, Sample, TokenIds, Totals
+
+_MicroBatches = list[tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Batching:
-    """Every optimizer step of an iteration accumulates the same number of micro-batches."""
+    """Every optimizer step of an iteration accumulates the same number of micro-batches.
+
+    With `share_prefixes`, the rows of a micro-batch are merged, and what they begin with alike is
+    computed once; it pays where a step's prompt continues the one before. Micro-batches then end
+    where they share least. The gradient is the same but for rounding.
+    """
 
     mini_batch_rows: int | None = 256  # of an optimizer step; None: all rows in one
     micro_batch_rows: int = 8  # of a forward; changes memory and speed, not the gradient
     ppo_epochs: int = 1  # passes over the iteration's rows
+    share_prefixes: bool = False
+    micro_batch_tokens: int = 1024  # of a forward that shares prefixes, in place of rows
 
     def __post_init__(self) -> None:
         if self.mini_batch_rows is not None:
@@ -29,32 +40,43 @@ class Batching:
             )
         check_range("batching.micro_batch_rows", self.micro_batch_rows, at_least=1)
         check_range("batching.ppo_epochs", self.ppo_epochs, at_least=1)
+        check_range("batching.micro_batch_tokens", self.micro_batch_tokens, at_least=1)
 
-    def plan(self, lengths: Sequence[int], seed: int) -> BatchPlan:
-        """In what order rows of these lengths are trained on; a function of the seed.
+    @property
+    def layout(self) -> Layout:
+        """How prompts and responses become a model's inputs."""
+        return merge_sequences if self.share_prefixes else pad_sequences
+
+    def plan(self, sequences: Sequence[TokenIds], seed: int) -> BatchPlan:
+        """In what order rows of these tokens are trained on; a function of the seed.
 
         Rows are shuffled over optimizer steps, and sorted inside one, so that micro-batches are
-        of similar lengths. A step with fewer rows is filled up with micro-batches without any.
+        of similar rows. A step of fewer micro-batches is filled up with such without any rows.
         """
-        if not lengths:
+        if not sequences:
             raise ValueError("no rows to train on: the rollout returned trajectories without steps")
         generator = torch.Generator().manual_seed(seed)
-        num_rows = self.mini_batch_rows or len(lengths)
-        num_batches = -(-min(num_rows, len(lengths)) // self.micro_batch_rows)
-        return tuple(
-            self._micro_batches(shuffled[start : start + num_rows], lengths, num_batches)
+        num_rows = self.mini_batch_rows or len(sequences)
+        micro_batches = self._merged if self.share_prefixes else self._padded
+        steps = [
+            micro_batches(shuffled[start : start + num_rows], sequences)
             for _ in range(self.ppo_epochs)
-            for shuffled in [torch.randperm(len(lengths), generator=generator).tolist()]
-            for start in range(0, len(lengths), num_rows)
-        )
+            for shuffled in [torch.randperm(len(sequences), generator=generator).tolist()]
+            for start in range(0, len(sequences), num_rows)
+        ]
+        num_batches = max(map(len, steps))
+        return tuple((*step, *[()] * (num_batches - len(step))) for step in steps)
 
-    def _micro_batches(
-        self, rows: Sequence[int], lengths: Sequence[int], num_batches: int
-    ) -> tuple[tuple[int, ...], ...]:
-        # Longest first, so that what does not fit in memory fails at once.
-        ordered = sorted(rows, key=lambda row: lengths[row], reverse=True)
+    # Both put the largest first, so that what does not fit in memory fails at once.
+
+    def _padded(self, rows: Sequence[int], sequences: Sequence[TokenIds]) -> _MicroBatches:
+        ordered = sorted(rows, key=lambda row: len(sequences[row]), reverse=True)
         size = self.micro_batch_rows
-        return tuple(tuple(ordered[i * size : (i + 1) * size]) for i in range(num_batches))
+        return [tuple(ordered[start : start + size]) for start in range(0, len(rows), size)]
+
+    def _merged(self, rows: Sequence[int], sequences: Sequence[TokenIds]) -> _MicroBatches:
+        trees = cut([sequences[row] for row in rows], self.micro_batch_tokens)
+        return [tuple(rows[member] for member in tree) for tree in trees]
 
 
 def totals_of(samples: Sequence[Sample], num_batches: int) -> Totals:
@@ -70,22 +92,26 @@ def totals_of(samples: Sequence[Sample], num_batches: int) -> Totals:
     )
 
 
-def collate(samples: Sequence[Sample], totals: Totals, pad_id: int, temperature: float) -> Batch:
+def collate(
+    samples: Sequence[Sample],
+    totals: Totals,
+    pad_id: int,
+    temperature: float,
+    layout: Layout = pad_sequences,
+) -> Batch:
     """A micro-batch, laid out as drawn in types.Batch; without samples, a row of weight 0."""
     rows = [sample.scored.routed for sample in samples]
-    padded = pad_sequences(
+    inputs = layout(
         [row.prompt_ids for row in rows] or [(pad_id,)],
         [row.response_ids for row in rows] or [()],
         pad_id,
     )
-    width = padded.response_ids.shape[1]
+    width = inputs.response_ids.shape[1]
     skill = [_routed_logprobs(sample) for sample in samples]
     return Batch(
         names=tuple(row.name for row in rows),
-        input_ids=padded.input_ids,
-        attention_mask=padded.attention_mask,
-        response_ids=padded.response_ids,
-        response_mask=padded.response_mask,
+        inputs=inputs,
+        response_mask=_columns([torch.ones(len(row.response_ids)) for row in rows], width),
         old_logprobs=_columns([sample.scored.old_logprobs for sample in samples], width),
         sampler_logprobs=_columns([Tensor(row.step.completion.logprobs) for row in rows], width),
         advantages=_columns([sample.advantages for sample in samples], width),

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from opid_lightning.types import TokenIds
+from opid_lightning.types import ModelInputs, TokenIds
 
 
-@dataclass(frozen=True)
-class PaddedSequences:
-    """Prompts end, and responses begin, at one common column.
+def pad_sequences(
+    prompts: Sequence[TokenIds], responses: Sequence[TokenIds], pad_id: int
+) -> ModelInputs:
+    """Pads prompts on the left and responses on the right. Responses may be empty, prompts not.
+
+    Prompts end, and responses begin, at one common column:
 
     input_ids       . . a b c | x y $ .
                     . a b c d | x $ . .
     attention_mask  0 0 1 1 1 | 1 1 1 0
                     0 1 1 1 1 | 1 1 0 0
-    response_mask               1 1 1 0
-                                1 1 0 0
+    position_ids    0 0 0 1 2 | 3 4 5 5
+                    0 0 1 2 3 | 4 5 5 5
+    kept                    4   5 6 7       columns that predict the columns of responses
+    predictors      0 1 2 3                 each response token by a place of its own
+                    4 5 6 7
     """
-
-    input_ids: Int[Tensor, "B S"]
-    attention_mask: Int[Tensor, "B S"]
-    response_ids: Int[Tensor, "B R"]
-    response_mask: Float[Tensor, "B R"]
-
-
-def pad_sequences(
-    prompts: Sequence[TokenIds], responses: Sequence[TokenIds], pad_id: int
-) -> PaddedSequences:
-    """Pads prompts on the left and responses on the right. Responses may be empty, prompts not."""
     assert prompts and all(prompts), "every row needs a prompt of at least one token"
     num_prompt = max(map(len, prompts))
     num_response = max(1, *map(len, responses))  # tensors without columns trouble the model
@@ -46,12 +40,21 @@ def pad_sequences(
         prompt_mask[row, num_prompt - len(prompt) :] = 1
         response_ids[row, : len(response)] = torch.tensor(response, dtype=torch.long)
         response_mask[row, : len(response)] = 1
-    return PaddedSequences(
+    attention_mask = torch.cat([prompt_mask, response_mask], dim=1)
+    return ModelInputs(
         input_ids=torch.cat([prompt_ids, response_ids], dim=1),
-        attention_mask=torch.cat([prompt_mask, response_mask], dim=1),
+        attention_mask=attention_mask,
+        position_ids=positions(attention_mask),
+        kept=torch.arange(num_response) + num_prompt - 1,
+        predictors=torch.arange(response_ids.numel()).view_as(response_ids),
         response_ids=response_ids,
-        response_mask=response_mask.float(),
+        num_tokens=int(attention_mask.sum()),
     )
+
+
+def positions(attention_mask: Int[Tensor, "B S"]) -> Int[Tensor, "B S"]:
+    """Positions that count real tokens from 0, so that left padding moves nothing."""
+    return (attention_mask.cumsum(-1) - 1).clamp(min=0)
 
 
 def pad_right(rows: Sequence[Float[Tensor, " _"]], width: int) -> Float[Tensor, "B R"]:

@@ -2,8 +2,8 @@
 
 Two steps of an episode, prompts `a b` and `a b c`, responses `x y` and `z`:
 
-    a ─ b ─ x ─ y          tokens     a b x y c z
-        └── c ─ z          positions  0 1 2 3 2 3
+    a ─ b ┬ c ─ z          tokens     a b c z x y
+          └ x ─ y          positions  0 1 2 3 2 3
 
 Each token attends to itself and its ancestors, so that every branch sees what it would see alone.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -23,46 +24,87 @@ from opid_lightning.types import TokenIds
 
 @dataclass(frozen=True)
 class PrefixTree:
-    """Tokens with their parents first. N tokens."""
+    """Tokens, each followed by its descendants before any other (in preorder). N tokens."""
 
     tokens: Int[np.ndarray, " N"]
+    positions: Int[np.ndarray, " N"]
     parents: Int[np.ndarray, " N"]  # -1 for a root
+    ends: Int[np.ndarray, " N"]  # behind the last descendant
     paths: tuple[Int[np.ndarray, " _"], ...]  # the tokens of each sequence, from its root
-
-    @property
-    def positions(self) -> Int[np.ndarray, " N"]:
-        depths = np.zeros(len(self.tokens), dtype=np.int64)
-        for node, parent in enumerate(self.parents):
-            depths[node] = depths[parent] + 1 if parent >= 0 else 0
-        return depths
 
     @property
     def visible(self) -> Bool[np.ndarray, "N N"]:
         """Which tokens (columns) each token (row) attends to."""
-        mask = np.eye(len(self.tokens), dtype=bool)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                mask[node] |= mask[parent]
-        return mask
+        nodes = np.arange(len(self.tokens))
+        return (nodes <= nodes[:, None]) & (nodes[:, None] < self.ends)
+
+
+@dataclass(frozen=True)
+class SortedSequences:
+    """In the order of a dictionary, neighbours begin alike. Q sequences."""
+
+    order: list[int]
+    lengths: Int[np.ndarray, " Q"]
+    shared: Int[np.ndarray, " Q"]  # tokens that each begins with as the one before it
+
+    @classmethod
+    def of(cls, sequences: Sequence[TokenIds]) -> SortedSequences:
+        order = sorted(range(len(sequences)), key=sequences.__getitem__)
+        arrays = [np.array(sequences[index], dtype=np.int64) for index in order]
+        shared = [0, *(num_shared(one, other) for one, other in pairwise(arrays))]
+        return cls(order, np.array([len(array) for array in arrays]), np.array(shared))
+
+
+def num_shared(one: Int[np.ndarray, " _"], other: Int[np.ndarray, " _"]) -> int:
+    """With how many equal tokens two sequences begin."""
+    width = min(len(one), len(other))
+    differs = one[:width] != other[:width]
+    return int(differs.argmax()) if differs.any() else width
 
 
 def merge(sequences: Sequence[TokenIds]) -> PrefixTree:
     """The tree of these sequences."""
-    tokens: list[int] = []
-    parents: list[int] = []
-    children: dict[tuple[int, int], int] = {}
-    paths: list[np.ndarray] = []
-    for sequence in sequences:
-        node, path = -1, []
-        for token in sequence:
-            child = children.get((node, token))
-            if child is None:
-                child = children[node, token] = len(tokens)
-                tokens.append(token)
-                parents.append(node)
-            path.append(node := child)
-        paths.append(np.array(path))
-    return PrefixTree(np.array(tokens), np.array(parents), tuple(paths))
+    ordered = SortedSequences.of(sequences)
+    size = int((ordered.lengths - ordered.shared).sum())
+    tokens, positions, parents, ends = np.empty((4, size), dtype=np.int64)
+    paths = [np.empty(0, dtype=np.int64)] * len(sequences)
+    path, end = paths[0], 0
+    for index, shared, length in zip(ordered.order, ordered.shared, ordered.lengths, strict=True):
+        new = slice(end, end := end + length - shared)
+        path = np.concatenate([path[:shared], np.arange(new.start, new.stop)])
+        tokens[new] = sequences[index][shared:]
+        positions[new] = np.arange(shared, length)
+        parents[new] = np.concatenate([[-1], path[:-1]])[shared:]
+        ends[path] = end  # moved on by every later sequence that passes here
+        paths[index] = path
+    return PrefixTree(tokens, positions, parents, ends, tuple(paths))
+
+
+def cut(sequences: Sequence[TokenIds], max_tokens: int) -> list[tuple[int, ...]]:
+    """Which sequences to merge, so that trees of at most so many tokens have the fewest in all.
+
+    The largest tree comes first. A sequence that is longer is a tree by itself.
+    """
+    ordered = SortedSequences.of(sequences)
+    # The tree of the sequences i to j - 1 has total[j] - total[i] + shared[i] tokens.
+    total = np.concatenate([[0], (ordered.lengths - ordered.shared).cumsum()])
+    fewest = np.zeros(len(total), dtype=np.int64)  # tokens of all trees of the first j sequences
+    begins = np.zeros(len(total), dtype=np.int64)  # of the last of these trees
+    first = 0
+    for last in range(1, len(total)):
+        sizes = total[last] - total[first:last] + ordered.shared[first:last]
+        num_too_large = min(int((sizes > max_tokens).sum()), len(sizes) - 1)
+        first += num_too_large
+        tokens = fewest[first:last] + sizes[num_too_large:]
+        begins[last] = first + tokens.argmin()
+        fewest[last] = tokens.min()
+    trees: list[tuple[int, tuple[int, ...]]] = []
+    last = len(sequences)
+    while last > 0:
+        begin = int(begins[last])
+        trees.append((int(fewest[last] - fewest[begin]), tuple(ordered.order[begin:last])))
+        last = begin
+    return [members for _, members in sorted(trees, key=lambda tree: tree[0], reverse=True)]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from opid_lightning.types import Batch, Totals
+from opid_lightning.types import Batch, ModelInputs, Totals
 
 Rows = dict[str, Tensor]  # columns [B R] by the name of their field in Batch, and `logprobs`
 
@@ -62,9 +62,7 @@ def batch_of(rows: Rows, totals: Totals, has_reference: bool = True) -> Batch:
     return Batch(
         **columns | ({} if has_reference else {"reference_logprobs": None}),
         names=tuple(map(str, range(len(ids)))),
-        input_ids=ids,
-        attention_mask=ids,
-        response_ids=ids,
+        inputs=ModelInputs(ids, ids, ids, ids[0], ids, ids, num_tokens=0),
         sampler_logprobs=rows["old_logprobs"],
         temperature=1.0,
         totals=totals,

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from opid_lightning.lm.logprobs import response_logprobs
+from opid_lightning.lm.padding import pad_sequences
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.sampling.hugging_face import HuggingFace
 from opid_lightning.types import Completion, Policy, SampleRequest
@@ -84,10 +85,8 @@ def test_log_probs_are_those_that_training_computes(policy: Policy, temperature:
     completions = sample(policy, requests)
     for wanted in requests:
         answer = completions[wanted.id]
-        ids = torch.tensor([wanted.prompt_ids + answer.token_ids])
-        expected, _ = response_logprobs(
-            policy.model, ids, torch.ones_like(ids), len(answer.token_ids), temperature
-        )
+        inputs = pad_sequences([wanted.prompt_ids], [answer.token_ids], pad_id=0)
+        expected, _ = response_logprobs(policy.model, inputs, temperature)
         torch.testing.assert_close(
             torch.tensor(answer.logprobs), expected[0].detach(), atol=1e-5, rtol=0
         )
