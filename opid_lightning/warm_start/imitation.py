@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -31,12 +31,12 @@ class Lesson:
 class Imitation:
     """Hyper-parameters of supervised training."""
 
-    minutes: float = 60.0
-    learning_rate: float = 2e-3
-    warmup: float = 0.02  # share of the time in which the learning rate rises
+    num_episodes: int = 40_000
+    learning_rate: float = 3e-3
+    warmup: float = 0.02  # share of the episodes in which the learning rate rises
     weight_decay: float = 0.01
-    batch_tokens: int = 8192  # padding included
-    prompt_weight: float = 0.2  # of the loss on prompts: to foretell the game is to know it
+    batch_tokens: int = 4096  # padding included
+    prompt_weight: float = 0.5  # of the loss on prompts: to foretell the game is to know it
     bucket: int = 64  # episodes among which such of one length are batched
 
     def __call__(
@@ -50,12 +50,11 @@ class Imitation:
         optimizer = torch.optim.AdamW(
             model.parameters(), betas=(0.9, 0.98), weight_decay=self.weight_decay
         )
-        lessons = (lesson_of(policy.tokenizer, encode, d) for d in demonstrations)
-        start, num_episodes, num_responses = time.monotonic(), 0, 0
+        chosen = islice(demonstrations, self.num_episodes)
+        lessons = (lesson_of(policy.tokenizer, encode, shown) for shown in chosen)
+        num_episodes, num_responses = 0, 0
         for batch in self.batches(lessons):
-            progress = (time.monotonic() - start) / (60 * self.minutes)
-            if progress >= 1:
-                return
+            progress = num_episodes / self.num_episodes
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate * schedule(progress, self.warmup)
             losses = token_losses(model, batch, policy.tokenizer.pad_token_id)
@@ -79,7 +78,7 @@ class Imitation:
 
     def batches(self, lessons: Iterator[Lesson]) -> Iterator[list[Lesson]]:
         """Episodes of similar lengths, up to a number of tokens."""
-        while bucket := [lesson for _, lesson in zip(range(self.bucket), lessons, strict=False)]:
+        while bucket := list(islice(lessons, self.bucket)):
             bucket.sort(key=lambda lesson: len(lesson.tree.tokens))
             batch: list[Lesson] = []
             for lesson in bucket:

@@ -129,6 +129,7 @@ def make_model(tokenizer: Any, seed: int, hidden: int = 128, layers: int = 4) ->
         hidden_size=hidden,
         intermediate_size=3 * hidden,
         num_hidden_layers=layers,
+        initializer_range=0.05,  # so that so narrow layers start with a view of their input
         num_attention_heads=hidden // 32,
         num_key_value_heads=hidden // 32,
         max_position_embeddings=NUM_POSITIONS,
@@ -173,4 +174,3 @@ def make_tokenizer() -> Any:
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
-

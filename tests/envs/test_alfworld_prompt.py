@@ -70,3 +70,46 @@ def test_only_turns_in_the_window_matter(history_length, num_turns):
 def test_goal_is_what_follows_the_mark():
     assert goal_of(OPENING) == "put a mug in shelf."
     assert goal_of("You are in a room.") is None
+
+
+BRIEF = ALFWorld(prompt_style="brief", history_length=30)
+
+
+def test_brief_prompt_tells_the_episode_line_by_line():
+    history = [
+        turn(OPENING, "go to desk 1"),
+        turn("You arrive at desk 1. On the desk 1, you see a mug 1.", "take mug 1 from desk 1"),
+    ]
+    now = Observation("You pick up the mug 1 from the desk 1.", ("go to shelf 1", "help", "look"))
+    assert (
+        BRIEF.prompt("put a mug in shelf.", history, now).text
+        == """\
+Your goal: put a mug in shelf.
+
+You are in the middle of a room. Looking quickly around you, you see a desk 1, and a shelf 1.
+> go to desk 1
+You arrive at desk 1. On the desk 1, you see a mug 1.
+> take mug 1 from desk 1
+You pick up the mug 1 from the desk 1.
+
+Your turn."""
+    )
+
+
+@given(st.integers(0, 6))
+def test_a_brief_prompt_goes_on_where_the_one_before_ended(num_turns):
+    history = [turn(f"seen {i}", f"did {i}") for i in range(num_turns)]
+    now = turn("seen now", "did this")
+    before = BRIEF.prompt("g", history, now.observation)
+    after = BRIEF.prompt("g", [*history, now], Observation("seen after"))
+    assert after.situation == f"{before.situation}\n> did this\nseen after"
+    assert (after.task, after.request) == (before.task, before.request)
+
+
+def test_a_short_window_of_a_brief_prompt_keeps_the_room():
+    history = [turn(OPENING, "go to desk 1"), turn("at desk", "look"), turn("desk", "inventory")]
+    short = ALFWorld(prompt_style="brief", history_length=1)
+    assert short.prompt("g", history, Observation("nothing")).situation == (
+        "You are in the middle of a room. Looking quickly around you, you see a desk 1, "
+        "and a shelf 1.\n> inventory\nnothing"
+    )

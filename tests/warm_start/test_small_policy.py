@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opid_lightning.lm import keydoor_policy
 from opid_lightning.lm.policy import EMBEDDED, PolicySource, load_policy
-from opid_lightning.warm_start.small_policy import TAGS, make_tokenizer
+from opid_lightning.warm_start.small_policy import make_tokenizer
 
 TOKENIZER: Any = load_policy(PolicySource("small")).tokenizer
 
@@ -21,13 +21,30 @@ def test_any_text_survives_encoding(text: str) -> None:
     assert TOKENIZER.decode(TOKENIZER.encode(text)) == text
 
 
+def pieces_of(text: str) -> list[str]:
+    return [
+        piece.replace("Ġ", "_") for piece in TOKENIZER.convert_ids_to_tokens(TOKENIZER.encode(text))
+    ]
+
+
 def test_words_of_the_game_and_tags_of_the_reply_are_single_tokens() -> None:
-    reply = "<think>I see</think><action>go to diningtable 12</action>"
-    pieces = TOKENIZER.convert_ids_to_tokens(TOKENIZER.encode(reply))
-    assert [piece.replace("Ġ", "_") for piece in pieces if piece not in TAGS] == [
-        "I", "_see", "go", "_to", "_diningtable", "_12"
+    assert pieces_of("<think>find diningtable</think><action>go to diningtable 12</action>") == [
+        "<think>", "find", "_diningtable", "</think><action>", "go_to", "_diningtable", "_12",
+        "</action>",
     ]  # fmt: skip
-    assert [piece for piece in pieces if piece in TAGS] == list(TAGS)
+
+
+def test_a_name_is_the_same_tokens_wherever_it_stands() -> None:
+    """Else a policy could not copy it."""
+    for text in (
+        "You arrive at mug 1.",
+        "you see a pen 2, and a mug 1.",
+        "<action>use mug 1</action>",
+        "> take mug 1 from desk 1",
+        'Choose "move mug 1 to desk 1" now',
+    ):
+        pieces = pieces_of(text)
+        assert pieces[pieces.index("_mug") + 1] == "_1", text
 
 
 def test_tags_are_kept_in_the_text_and_the_end_is_not() -> None:

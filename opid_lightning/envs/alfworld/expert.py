@@ -39,7 +39,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Placements:
-    """How often one receptacle of a kind holds an object of a kind, over many games."""
+    """How often a receptacle of a kind holds an object of a kind, over many games."""
 
     rates: Mapping[tuple[str, str], float]  # by object kind and receptacle kind
 
