@@ -3,18 +3,30 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks.alfworld_walkthroughs import wins
 from opid_lightning.envs.alfworld import ALFWorld
-from opid_lightning.envs.alfworld.games import TASK_TYPES
+from opid_lightning.envs.alfworld.games import TASK_TYPES, list_tasks
 from opid_lightning.envs.alfworld.generation import generated_games
-from opid_lightning.envs.alfworld.generation.floor_plans import floor_plan, plan_numbers
-from opid_lightning.envs.alfworld.generation.furnishing import furnish
-from opid_lightning.envs.alfworld.generation.goals import goals_of
+from opid_lightning.envs.alfworld.generation.floor_plans import (
+    floor_plan,
+    placed_receptacles,
+    plan_numbers,
+)
+from opid_lightning.envs.alfworld.generation.furnishing import Room, Thing, furnish
+from opid_lightning.envs.alfworld.generation.goals import Goal, draw_goal, goals_of
 from opid_lightning.envs.alfworld.generation.problem import pddl_id, write_problem
+from opid_lightning.envs.alfworld.generation.statistics import statistics
+from opid_lightning.envs.alfworld.generation.walkthrough import spoken_names, walk
 from opid_lightning.envs.alfworld.generation.writing import generate
+from opid_lightning.envs.alfworld.native.session import NativeSession
+from opid_lightning.envs.alfworld.session import TextWorldSession
 from opid_lightning.envs.alfworld.stock import import_alfworld
 
 
@@ -158,3 +170,113 @@ def test_a_fresh_process_writes_the_same_bytes_and_leaves_no_other_trace(games, 
     assert files_of(cache) == files_of(games.parent)
     assert run.stdout.strip() == "None"
     assert not list(home.iterdir())
+
+
+def test_receptacles_and_things_are_called_as_alfworld_calls_them():
+    demangler = import_alfworld("agents.utils.misc").Demangler
+    for number in (418, 420, 429, 7):  # three with basins of odd names
+        goal = goals_of(number, "pick_and_place_simple")[0]
+        room = furnish(floor_plan(number), goal, random.Random(0))
+        ids = [entity.id for entity in (*room.plan.receptacles, *room.things)]
+        infos = {of: SimpleNamespace(id=pddl_id(of).lower()) for of in ids}
+        stock = demangler(game_infos=infos)
+        names = spoken_names(room)
+        assert names == {of: stock.demangle_alfred_name(pddl_id(of).lower()) for of in ids}
+
+
+def test_rooms_of_released_unseen_games_are_held_out():
+    assert {10, 219, 308, 424} < set(plan_numbers(is_unseen=True))
+    assert len(plan_numbers(is_unseen=True)) == 12
+    counted = {int(number) for number in statistics().standing}
+    assert counted == set(plan_numbers(is_unseen=False))
+
+
+def test_only_what_alfworld_says_how_to_reach_opens():
+    cabinets = floor_plan(1).of_kind("Cabinet")
+    placed = {place.id for place in placed_receptacles(1)}
+    assert [place.is_openable for place in cabinets] == [place.id in placed for place in cabinets]
+    assert sum(not place.is_openable for place in cabinets) == statistics().standing["1"]["Cabinet"]
+    assert not any(place.is_openable for place in floor_plan(1).of_kind("CounterTop"))
+
+
+def test_things_lie_where_the_figures_say():
+    plan = floor_plan(1)
+    goal = next(g for g in goals_of(1, "pick_and_place_simple") if g.object_kind == "Book")
+    rng = random.Random(0)
+    rooms = [furnish(plan, goal, rng) for _ in range(600)]
+    weights = plan.place_weights("Apple")
+    total = sum(weight for _, weight in weights)
+    chance = sum(weight for place, weight in weights if place.kind == "Fridge") / total
+    places = [apple.place.kind for room in rooms for apple in room.of_kind("Apple")]
+    assert 0.1 < chance < 0.9
+    assert places.count("Fridge") / len(places) == pytest.approx(chance, abs=0.05)
+    games = statistics().copies["Kitchen"]["Apple"]
+    usual = sum(number * times for number, times in enumerate(games)) / sum(games)
+    assert len(places) / len(rooms) == pytest.approx(usual, abs=0.15)
+
+
+def test_goals_come_as_often_as_the_released_ones_and_some_are_new():
+    asked = statistics().goals["pick_heat_then_place_in_recep"]["Kitchen"]
+    rng = random.Random(0)
+    drawn = Counter(
+        f"{goal.object_kind} {goal.target_kind}"
+        for goal, _ in (draw_goal("pick_heat_then_place_in_recep", False, rng) for _ in range(4000))
+    )
+    most = max(asked, key=asked.__getitem__)
+    assert drawn[most] / 4000 == pytest.approx(asked[most] / sum(asked.values()), abs=0.02)
+    assert 0 < sum(times for goal, times in drawn.items() if goal not in asked) < 80
+
+
+def test_what_is_to_be_treated_starts_outside_the_appliance_and_cool_in_a_fridge():
+    rooms = [game.room for game in generate("train", 600, 1)]
+    for room in rooms:
+        for thing in room.of_kind(room.goal.object_kind):
+            treatment = room.goal.treatment
+            assert treatment is None or thing.place.kind != treatment.appliance
+        cool = [thing for thing in room.things if thing.is_cool]
+        assert all(thing.kind == room.goal.object_kind for thing in cool)
+        assert all(thing.place.kind == "Fridge" for thing in cool)
+    cool_rooms = [room for room in rooms if any(thing.is_cool for thing in room.things)]
+    assert {room.goal.task_type for room in cool_rooms} >= {TASK_TYPES[2], TASK_TYPES[3]}
+    assert "isCool" in write_problem(cool_rooms[0], "any")
+
+
+def test_a_walkthrough_spares_doors_and_ways():
+    kitchen = floor_plan(1)
+    shut, bare = kitchen.of_kind("Fridge")[0], kitchen.of_kind("SinkBasin")[0]
+    goal = Goal("pick_and_place_simple", "Apple", "CounterTop")
+    apples = tuple(
+        Thing(f"Apple|+0{number}.00|+00.00|+00.00", "Apple", place, False)
+        for number, place in enumerate((shut, bare))
+    )
+    start = kitchen.free_locations[0]
+    commands = walk(Room(kitchen, goal, apples, start))
+    assert [command.split()[0] for command in commands] == ["go", "take", "go", "move"]
+    only_shut = walk(Room(kitchen, goal, apples[:1], start))
+    assert [command.split()[0] for command in only_shut] == ["go", "open", "take", "go", "move"]
+
+
+def test_every_walkthrough_is_listed_command_by_command_and_wins_at_its_end(tmp_path):
+    folder = generated_games(90, 30, 7, str(tmp_path))
+    session = NativeSession(win_reward=1.0)
+    splits = ("train", "valid_seen", "valid_unseen")
+    tasks = [task for split in splits for task in list_tasks(folder, split)]
+    assert len(tasks) == 150
+    assert [task.id for task in tasks if not wins(session, task)] == []
+
+
+@pytest.mark.parametrize("split", ["train", "valid_unseen"])
+def test_a_walkthrough_wins_on_stock_textworld(split, games):
+    session = TextWorldSession(win_reward=1.0)
+    tasks = list_tasks(games, split)
+    assert wins(session, tasks[0]) and wins(session, tasks[-1])
+    session.close()
+
+
+def test_a_walkthrough_that_lacks_its_end_or_goes_on_does_not_count_as_won(games, tmp_path):
+    task = list_tasks(games, "train")[0]
+    game = json.loads(Path(task.payload).read_text())
+    for commands in (game["walkthrough"][:-1], [*game["walkthrough"], "look"], ["fly"]):
+        path = tmp_path / "game.tw-pddl"
+        path.write_text(json.dumps({**game, "walkthrough": commands}))
+        assert not wins(NativeSession(win_reward=1.0), replace(task, payload=str(path)))
