@@ -108,7 +108,7 @@ def fit(choices: Iterable[tuple[str, Mapping[str, int]]]) -> dict[str, float]:
     """
     chosen = Counter(kind for kind, _ in choices)
     rooms = Counter(
-        tuple((kind, numbers[kind]) for kind in sorted(chosen) if numbers[kind])
+        tuple((kind, numbers[kind]) for kind in sorted(chosen) if numbers.get(kind))
         for _, numbers in choices
     )
     weights = dict.fromkeys(chosen, 1.0)

@@ -1,6 +1,6 @@
-"""Games built from the floor plans that the alfworld package ships.
+"""Games built from the floor plans that the alfworld package ships, furnished as is usual.
 
-floor_plans ─► goals ─► furnishing ─► problem | walkthrough ─► writing
+statistics, kinds ─► floor_plans ─► goals ─► furnishing ─► problem | walkthrough ─► writing
 """
 
 from opid_lightning.envs.alfworld.generation.writing import generated_games

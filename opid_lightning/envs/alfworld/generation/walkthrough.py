@@ -71,7 +71,7 @@ class _Walker:
 
     def __init__(self, room: Room) -> None:
         self.commands: list[str] = []
-        self._names = _names(room)
+        self._names = spoken_names(room)
         self._location = room.start
         self._opened: set[str] = set()
 
@@ -99,11 +99,11 @@ class _Walker:
             self._opened.add(receptacle.id)
 
 
-def _names(room: Room) -> Mapping[str, str]:
+def spoken_names(room: Room) -> Mapping[str, str]:
     """`mug 1` for each id, as alfworld's Demangler counts: down to 1, by id in lower case."""
     numbers: Counter[str] = Counter()
     names = {}
-    ids = [entity.id for entity in (*room.plan.receptacles, *room.things)]
+    ids = [place.id for place in room.plan.receptacles] + [thing.id for thing in room.things]
     for of in sorted(ids, key=lambda of: pddl_id(of).lower(), reverse=True):
         name = _spoken_kind(of)
         numbers[name] += 1
