@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -37,14 +37,7 @@ class Game:
     cleaners: frozenset[str]  # kinds of receptacles
     go_to: dict[str, str]  # command -> receptacle
     agent: str
-    ways: dict[str, tuple[str, ...]] = field(default_factory=dict)  # filled as they are asked for
-
-    def ways_from(self, location: str) -> tuple[str, ...]:
-        """The commands that lead from a location to another, by letter."""
-        if location not in self.ways:
-            leading = (to for to, place in self.go_to.items() if self.places[place] != location)
-            self.ways[location] = tuple(sorted(leading))
-        return self.ways[location]
+    ways: dict[str, tuple[str, ...]]  # location -> the commands that lead elsewhere, by letter
 
 
 def load_game(path: Path) -> Game:
@@ -74,20 +67,26 @@ def _game(problem: Problem, goal_words: str, cleaners: frozenset[str]) -> Game:
     places_at = defaultdict(list)
     for place, location in locations.items():
         places_at[location].append(place)
+    start = State.at_start(problem.facts)
+    go_to = {f"go to {names[place]}": place for place in locations}
     return Game(
         goal_words=goal_words,
         goal=read_goal(problem),
-        start=State.at_start(problem.facts),
+        start=start,
         names=names,
         places=locations,
         places_at={location: tuple(places) for location, places in places_at.items()},
-        kinds=_gathered([*problem.all("objecttype"), *problem.all("receptacletype")]),
-        fitting={rt: _shared(ots) for rt, ots in _gathered(problem.all("cancontain")).items()},
+        kinds=_gathered([*problem.pairs("objecttype"), *problem.pairs("receptacletype")]),
+        fitting={rt: _shared(ots) for rt, ots in _gathered(problem.pairs("cancontain")).items()},
         traits={trait: frozenset(it for (it,) in problem.all(trait)) for trait in _TRAITS},
         contents=_contents(problem),
         cleaners=cleaners,
         agent=agent,
-        go_to={f"go to {names[place]}": place for place in locations},
+        go_to=go_to,
+        ways={
+            here: tuple(command for command in sorted(go_to) if locations[go_to[command]] != here)
+            for here in {start.location, *places_at}
+        },
     )
 
 
@@ -96,14 +95,14 @@ def _one_each(problem: Problem) -> tuple[str, dict[str, str]]:
     agents = [name for name, kind in problem.types.items() if kind == "agent"]
     if len(agents) != 1 or len(problem.all("atlocation")) != 1:
         raise UnknownRulesError(f"it has not one agent at one place. {OTHER_ENGINE}")
-    pairs = problem.all("receptacleatlocation")
-    locations = {place: location for place, location in pairs}  # noqa: C416 (pairs are untyped)
+    pairs = problem.pairs("receptacleatlocation")
+    locations = dict(pairs)
     if len(locations) < len(pairs):
         raise UnknownRulesError(f"it has a receptacle in two places. {OTHER_ENGINE}")
     return agents[0], locations
 
 
-def _gathered(pairs: list[tuple[str, ...]]) -> dict[str, frozenset[str]]:
+def _gathered(pairs: list[tuple[str, str]]) -> dict[str, frozenset[str]]:
     gathered = defaultdict(set)
     for key, value in pairs:
         gathered[key].add(value)
@@ -113,7 +112,7 @@ def _gathered(pairs: list[tuple[str, ...]]) -> dict[str, frozenset[str]]:
 def _contents(problem: Problem) -> dict[str, tuple[str, ...]]:
     """Nothing that an action can do moves an object into or out of another."""
     contents: dict[str, tuple[str, ...]] = {}
-    for inner, outer in problem.all("inreceptacleobject"):
+    for inner, outer in problem.pairs("inreceptacleobject"):
         if inner != outer:
             contents[outer] = (*contents.get(outer, ()), inner)
     return contents

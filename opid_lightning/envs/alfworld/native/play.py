@@ -32,8 +32,7 @@ class Play:
         if move is None:
             return self._scene(texts.NOTHING_HAPPENS)
         make(self._game, self._state, move)
-        changed = CHANGES[move[0]]
-        if changed & self._game.goal.predicates:
+        if CHANGES[move[0]] & self._game.goal.predicates:
             self._is_won = self._game.goal.is_met(self._state)
         self._look_for_moves()
         return self._scene(texts.answer(self._game, self._state, move))
@@ -50,7 +49,7 @@ class Play:
         self._moves = moves_here(self._game, self._state)
         names = sorted([*self._moves, *ANYWHERE])
         split = bisect(names, "go to")  # no other command starts like this: they stay together
-        ways = self._game.ways_from(self._state.location)
+        ways = self._game.ways[self._state.location]
         self._admissible = (*names[:split], *ways, *names[split:])
 
     def _scene(self, text: str) -> Scene:

@@ -49,6 +49,9 @@ class Problem:
         """The arguments of its facts, in order."""
         return sorted(fact[1:] for fact in self.facts if fact[0] == predicate)
 
+    def pairs(self, predicate: str) -> list[tuple[str, str]]:
+        return [(one, other) for one, other in self.all(predicate)]
+
 
 def read_problem(text: str) -> Problem:
     sections = _sections(_COMMENT.sub("", text).lower())

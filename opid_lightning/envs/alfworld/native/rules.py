@@ -15,16 +15,14 @@ OTHER_ENGINE = "Set env.engine=textworld to play it on the engine that reads any
 
 _GOAL_START, _GOAL_END = '"Your task is to: ', '"\n'
 _PLAIN = re.compile(r'(?:[^;|"<>\[\]#{}]+|"[^;|"<>\[\]#{}]*")*')
-_SYMBOLS = "#[{"
+_SYMBOLS = ("#", "[", "{")
 _BLANKS = re.compile(r"[\t\n]")
 
 _CLEANERS = {  # by hash of the domain: types of receptacle in which things get clean
     "0af55e7f92d12b09": frozenset({"sinktype", "sinkbasintype"}),
     "f1473041ed01da51": frozenset({"sinkbasintype"}),
 }
-_GRAMMARS = frozenset(
-    {"10da93e13b58e1a6", "c294eb280206a442"}
-)  # hashes of the texts before and after the goal
+_GRAMMARS = ("10da93e13b58e1a6", "c294eb280206a442")  # hashes of all but the goal
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def _goal_words(written: str) -> str:
     read = _PLAIN.match(goal)
     assert read is not None  # it also matches nothing
     text, rest = read.group(), goal[read.end() :]
-    if (rest[:1] in _SYMBOLS and rest) or ('"' in text and _BLANKS.search(text)):
+    if rest.startswith(_SYMBOLS) or ('"' in text and _BLANKS.search(text)):
         raise UnknownRulesError(f"its goal {goal!r} is no plain text. {OTHER_ENGINE}")
     return text.replace('"', "")
 
