@@ -52,7 +52,7 @@ class Demonstrator:
     environment: ALFWorld
     placements: Placements
     sharpness: float = 1.0  # of the expert's search
-    noise: float = 0.05  # share of commands drawn at random; what the expert wants is still learned
+    noise: float = 0.1  # share of commands that are slips; what the expert wants is still learned
     episode_skill_share: float = 0.2  # of the episodes
     step_skill_share: float = 0.2  # of the steps
     unasked_share: float = 0.3  # of the step skills: they ask for what the expert would not do
@@ -80,7 +80,7 @@ class Demonstrator:
             decision = expert.decide()
             command = decision.command
             if rng.random() < self.noise:
-                command = rng.choice(observation.admissible)
+                command = slip(expert, observation, rng)
             text = self.environment.prompt(opening.goal, turns, observation)
             after = session.step(command)
             yield step_of(index, observation, text, command, after), decision
@@ -115,6 +115,16 @@ class Demonstrator:
             instead = f"try {quoted(decision.command)}"
             skill = rule.format(action=quoted(other), instead=instead)
         return Example(with_step_skill(text, skill), respond(decision))
+
+
+def slip(expert: SearchingExpert, observation: Observation, rng: random.Random) -> str:
+    """Something that is possible here, or sounds as if it were, like a policy's own mistakes."""
+    if rng.random() < 0.5:
+        return rng.choice(observation.admissible)
+    place = rng.choice([*expert.places, expert.here or expert.places[0]])
+    thing = f"{expert.object_kind} {rng.randint(1, 3)}"
+    form = rng.choice(("go to {place}", "open {place}", "take {thing} from {place}", "take {thing}"))
+    return form.format(place=place, thing=thing)
 
 
 def respond(decision: Decision) -> str:

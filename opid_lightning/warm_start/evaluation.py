@@ -1,4 +1,4 @@
-"""How often a policy wins, played as rollouts play it."""
+"""How often a policy wins the held-out games, played as rollouts play them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from opid_lightning.envs.alfworld.environment import ALFWorld
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.rollout import Rollout, SessionPool
 from opid_lightning.sampling.hugging_face import HuggingFace
-from opid_lightning.types import Hindsight, Policy, Task, Trajectory
+from opid_lightning.success import Success, success_of
+from opid_lightning.types import Hindsight, Policy, Trajectory, group_by_task
+
+TEMPERATURES = (0.4, 1.0)  # of evaluations, and of rollouts
 
 
 class Silent:
@@ -26,11 +29,16 @@ class Silent:
         return Hindsight()
 
 
-def play(
-    policy: Policy, environment: ALFWorld, tasks: Sequence[Task], temperature: float, seed: int = 0
-) -> tuple[Trajectory, ...]:
-    rollout = Rollout(group_size=1, max_response_tokens=24, temperature=temperature)
-    sessions = SessionPool(environment)
-    with HuggingFace(max_batch=64).serving(policy) as generation:
-        encode = encode_chat(policy.tokenizer)
-        return rollout(sessions, tasks, generation, encode, seed, Silent())
+def evaluate(policy: Policy, environment: ALFWorld) -> dict[float, Success]:
+    """On all of valid_unseen, by temperature."""
+    tasks = environment.tasks("valid_unseen")
+    encode = encode_chat(policy.tokenizer)
+    found = {}
+    for temperature in TEMPERATURES:
+        rollout = Rollout(group_size=1, max_response_tokens=24, temperature=temperature)
+        sessions = SessionPool(environment)
+        with HuggingFace(max_batch=64).serving(policy) as generation:
+            played = rollout(sessions, tasks, generation, encode, 0, Silent())
+        sessions.close()
+        found[temperature] = success_of(group_by_task(played).values())
+    return found

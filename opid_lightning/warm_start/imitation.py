@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,10 +21,10 @@ from opid_lightning.warm_start.demonstrations import Demonstration
 
 @dataclass(frozen=True)
 class Lesson:
-    """A demonstration in tokens: a tree, and what each of its tokens weighs in the loss."""
+    """A demonstration in tokens: a tree, and which of its tokens are said by the expert."""
 
     tree: PrefixTree
-    is_response: Int[np.ndarray, " N"]
+    is_response: Bool[np.ndarray, " N"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Imitation:
     learning_rate: float = 3e-3
     warmup: float = 0.02  # share of the episodes in which the learning rate rises
     weight_decay: float = 0.01
-    batch_tokens: int = 4096  # padding included
+    batch_tokens: int = 2048  # padding included
     prompt_weight: float = 0.5  # of the loss on prompts: to foretell the game is to know it
     bucket: int = 64  # episodes among which such of one length are batched
 
@@ -44,37 +44,33 @@ class Imitation:
         policy: Policy,
         demonstrations: Iterable[Demonstration],
         encode: Callable[[str], TokenIds],
-        report: Callable[[dict[str, float]], None],
+        report: Callable[[int, dict[str, float]], None],  # episodes so far, losses of a batch
     ) -> None:
-        model: Any = policy.model.train()
         optimizer = torch.optim.AdamW(
-            model.parameters(), betas=(0.9, 0.98), weight_decay=self.weight_decay
+            policy.model.train().parameters(), betas=(0.9, 0.98), weight_decay=self.weight_decay
         )
         chosen = islice(demonstrations, self.num_episodes)
         lessons = (lesson_of(policy.tokenizer, encode, shown) for shown in chosen)
-        num_episodes, num_responses = 0, 0
+        num_episodes = 0
         for batch in self.batches(lessons):
-            progress = num_episodes / self.num_episodes
             for group in optimizer.param_groups:
+                progress = num_episodes / self.num_episodes
                 group["lr"] = self.learning_rate * schedule(progress, self.warmup)
-            losses = token_losses(model, batch, policy.tokenizer.pad_token_id)
-            response, prompt = (mean(losses[0], losses[1] == kind) for kind in (1, 0))
-            loss = response + self.prompt_weight * prompt
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
+            losses = self.update(policy, optimizer, batch)
             num_episodes += len(batch)
-            num_responses += sum(len(lesson.tree.paths) for lesson in batch)
-            report(
-                {
-                    "progress": progress,
-                    "episodes": num_episodes,
-                    "responses": num_responses,
-                    "response_loss": response.item(),
-                    "prompt_loss": prompt.item(),
-                }
-            )
+            report(num_episodes, losses)
+
+    def update(
+        self, policy: Policy, optimizer: torch.optim.Optimizer, batch: Sequence[Lesson]
+    ) -> dict[str, float]:
+        """One step on a few episodes; its losses."""
+        losses, is_response = token_losses(policy.model, batch, policy.tokenizer.pad_token_id)
+        response, prompt = losses[is_response].mean(), losses[~is_response].mean()
+        (response + self.prompt_weight * prompt).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(policy.model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return {"response": response.item(), "prompt": prompt.item()}
 
     def batches(self, lessons: Iterator[Lesson]) -> Iterator[list[Lesson]]:
         """Episodes of similar lengths, up to a number of tokens."""
@@ -99,15 +95,15 @@ def lesson_of(
         sequences.append((*prompt, *response, tokenizer.eos_token_id))
         prompt_lengths.append(len(prompt))
     tree = merge(sequences)
-    is_response = np.zeros(len(tree.tokens), dtype=np.int64)
+    is_response = np.zeros(len(tree.tokens), dtype=bool)
     for path, length in zip(tree.paths, prompt_lengths, strict=True):
-        is_response[path[length:]] = 1
+        is_response[path[length:]] = True
     return Lesson(tree, is_response)
 
 
 def token_losses(
     model: Any, lessons: Sequence[Lesson], pad_id: int
-) -> tuple[Float[Tensor, " M"], Int[Tensor, " M"]]:
+) -> tuple[Float[Tensor, " M"], Bool[Tensor, " M"]]:
     """The cross-entropy of every token but the roots, and whether it belongs to a response."""
     forest = stack([lesson.tree for lesson in lessons], pad_id)
     width = forest.input_ids.shape[1]
@@ -127,10 +123,6 @@ def token_losses(
     targets = forest.input_ids.flatten()[torch.from_numpy(np.concatenate(nodes))]
     losses = functional.cross_entropy(logits.float(), targets, reduction="none")
     return losses, torch.from_numpy(np.concatenate(kinds))
-
-
-def mean(values: Float[Tensor, " M"], chosen: Tensor) -> Float[Tensor, ""]:
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)
 
 
 def schedule(progress: float, warmup: float) -> float:

@@ -35,21 +35,21 @@ def after(player, command, text, *commands):
 
 def test_it_looks_first_where_such_things_lie_and_goes_through_a_kind_in_order():
     player = expert()
-    assert player.decide() == Decision("find mug", "go to drawer 1")
+    assert player.decide() == Decision("the mug: find", "go to drawer 1")
     closed = "You arrive at drawer 1. The drawer 1 is closed."
     assert after(player, "go to drawer 1", closed, "open drawer 1").command == "open drawer 1"
     opened = "You open the drawer 1. The drawer 1 is open. In it, you see a pen 1."
     decision = after(player, "open drawer 1", opened, "go to drawer 2", "go to desk 1")
-    assert decision == Decision("find mug", "go to drawer 2")
+    assert decision == Decision("the mug: find", "go to drawer 2")
 
 
 def test_it_takes_what_it_sees_and_opens_the_target_before_it_puts_it_in():
     player = expert(target="fridge")
     seen = "You arrive at desk 1. On the desk 1, you see a pen 1, and a mug 2."
     take = after(player, "go to desk 1", seen, "take mug 2 from desk 1", "go to fridge 1")
-    assert take == Decision("take mug", "take mug 2 from desk 1")
+    assert take == Decision("the mug 2: take", "take mug 2 from desk 1")
     go = after(player, take.command, "You pick up the mug 2 from the desk 1.", "go to fridge 1")
-    assert go == Decision("bring mug to fridge", "go to fridge 1")
+    assert go == Decision("the mug 2: bring to fridge", "go to fridge 1")
     closed = "You arrive at fridge 1. The fridge 1 is closed."
     assert after(player, go.command, closed, "open fridge 1").command == "open fridge 1"
     opened = "You open the fridge 1. The fridge 1 is open. In it, you see nothing."
@@ -62,13 +62,13 @@ def test_it_treats_an_object_once_before_it_brings_it():
     seen = "You arrive at desk 1. On the desk 1, you see a mug 1."
     take = after(player, "go to desk 1", seen, "take mug 1 from desk 1")
     cool = after(player, take.command, "You pick up the mug 1 from the desk 1.", "go to fridge 1")
-    assert cool == Decision("cool mug", "go to fridge 1")
+    assert cool == Decision("the mug 1: cool", "go to fridge 1")
     closed = "You arrive at fridge 1. The fridge 1 is closed."
     now = after(player, cool.command, closed, "cool mug 1 with fridge 1", "open fridge 1")
     assert now.command == "cool mug 1 with fridge 1"
     cooled = "You cool the mug 1 using the fridge 1."
     bring = after(player, now.command, cooled, "go to shelf 1", "cool mug 1 with fridge 1")
-    assert bring == Decision("bring mug to shelf", "go to shelf 1")
+    assert bring == Decision("the mug 1: bring to shelf", "go to shelf 1")
 
 
 def test_it_does_not_take_away_what_already_lies_on_the_target():
@@ -82,7 +82,7 @@ def test_it_gets_rid_of_what_it_should_not_hold():
     player.see("go to desk 1", Observation("On the desk 1, you see a pen 1.", ()))
     taken = "You pick up the pen 1 from the desk 1."
     put = after(player, "take pen 1 from desk 1", taken, "move pen 1 to desk 1")
-    assert put == Decision("put pen away", "move pen 1 to desk 1")
+    assert put == Decision("the pen 1: put away", "move pen 1 to desk 1")
 
 
 def test_a_command_that_did_nothing_changes_nothing():

@@ -92,7 +92,7 @@ You arrive at desk 1. On the desk 1, you see a mug 1.
 > take mug 1 from desk 1
 You pick up the mug 1 from the desk 1.
 
-Your turn."""
+Your turn. Your goal: put a mug in shelf."""
     )
 
 

@@ -28,8 +28,8 @@ def pieces_of(text: str) -> list[str]:
 
 
 def test_words_of_the_game_and_tags_of_the_reply_are_single_tokens() -> None:
-    assert pieces_of("<think>find diningtable</think><action>go to diningtable 12</action>") == [
-        "<think>", "find", "_diningtable", "</think><action>", "go_to", "_diningtable", "_12",
+    assert pieces_of("<think>the mug 2: take</think><action>go to diningtable 12</action>") == [
+        "<think>", "the", "_mug", "_2", ":", "_take", "</think><action>", "go_to", "_diningtable", "_12",
         "</action>",
     ]  # fmt: skip
 
@@ -40,6 +40,7 @@ def test_a_name_is_the_same_tokens_wherever_it_stands() -> None:
         "You arrive at mug 1.",
         "you see a pen 2, and a mug 1.",
         "<action>use mug 1</action>",
+        "<think>the mug 1: find</think>",
         "> take mug 1 from desk 1",
         'Choose "move mug 1 to desk 1" now',
     ):

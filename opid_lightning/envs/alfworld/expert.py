@@ -31,7 +31,10 @@ _STANDING = re.compile(r"\(receptacletype (\S+) (\w+)type\)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do next, and in a few words why."""
+    """What to do next, and in a few words why: which thing, and what is to be done with it.
+
+    The thing comes first: once it is said, whether and where it was seen is easy to look up.
+    """
 
     thought: str
     command: str
@@ -154,20 +157,19 @@ class SearchingExpert:
     # ---------------------------------------------------------------- what is done
 
     def _fetch(self) -> Decision:
-        thought = f"find {self.object_kind}"
         place = self._known(self.object_kind)
         if place is None:
-            return self._search(thought, self.object_kind)
+            return self._search(self.object_kind)
         thing = next(t for t in self.contents[place] if kind_of(t) == self.object_kind)
-        return self._at(place, f"take {self.object_kind}", f"take {thing} from {place}")
+        return self._at(place, f"the {thing}: take", f"take {thing} from {place}")
 
     def _treat(self, thing: str, verb: str, appliance: str) -> Decision:
         place = self._nearest(appliance)
-        return self._at(place, f"{verb} {self.object_kind}", f"{verb} {thing} with {place}")
+        return self._at(place, f"the {thing}: {verb}", f"{verb} {thing} with {place}")
 
     def _bring(self, thing: str) -> Decision:
         place = self._nearest(self.target_kind)
-        thought = f"bring {self.object_kind} to {self.target_kind}"
+        thought = f"the {thing}: bring to {self.target_kind}"
         if self.here == place and place in self.closed:
             return Decision(thought, f"open {place}")
         return self._at(place, thought, f"move {thing} to {place}")
@@ -175,18 +177,19 @@ class SearchingExpert:
     def _use_lamp(self) -> Decision:
         place = self._known(LAMP)
         if place is None:
-            return self._search(f"find {LAMP}", LAMP)
+            return self._search(LAMP)
         lamp = next(thing for thing in self.contents[place] if kind_of(thing) == LAMP)
-        return self._at(place, f"use {LAMP}", f"use {lamp}")
+        return self._at(place, f"the {lamp}: use", f"use {lamp}")
 
     def _put_away(self, thing: str) -> Decision:
-        thought = f"put {kind_of(thing)} away"
+        thought = f"the {thing}: put away"
         if found := [c for c in self.commands if c.startswith(f"move {thing} to ")]:
             return Decision(thought, found[0])
         openings = [command for command in self.commands if command.startswith("open ")]
         return Decision(thought, openings[0]) if openings else self._go(thought, self.places[-1])
 
-    def _search(self, thought: str, kind: str) -> Decision:
+    def _search(self, kind: str) -> Decision:
+        thought = f"the {kind}: find"
         if self.here in self.closed:
             return Decision(thought, f"open {self.here}")
         groups: dict[str, list[str]] = defaultdict(list)

@@ -12,7 +12,6 @@ from opid_lightning.types import Observation, PromptText, Turn
 
 GOAL_MARK = "Your task is to:"
 
-BRIEF_REQUEST = "Your turn."
 _REQUEST = (
     "Now it's your turn. Reason briefly about the next step inside <think> </think>, "
     "then write one action, copied from the list above, inside <action> </action>."
@@ -60,13 +59,15 @@ def write_brief_prompt(
 ) -> PromptText:
     """For small policies that learned the commands: they are not listed, and little is said.
 
+    The goal is said again last, where it is easiest to copy from.
+
     task      Your goal: put a clean mug in shelf.
 
     situation You are in the middle of a room. Looking quickly around you, you see a desk 1, ...
               > go to desk 1
               You arrive at desk 1. On the desk 1, you see a mug 1.
 
-    request   Your turn.
+    request   Your turn. Your goal: put a clean mug in shelf.
 
     With a window that spans the episode, the tokens of a step's situation begin with those of
     the step before. The first line is the oldest observation given, whatever the window.
@@ -76,7 +77,7 @@ def write_brief_prompt(
     lines = [_seen(history[0].observation if history else observation)]
     for turn, after in zip(turns, seen, strict=False):  # without turns there is one more seen
         lines.append(f"> {turn.action.text}\n{_seen(after)}")
-    return PromptText(f"Your goal: {goal}", "\n".join(lines), BRIEF_REQUEST)
+    return PromptText(f"Your goal: {goal}", "\n".join(lines), f"Your turn. Your goal: {goal}")
 
 
 def _seen(observation: Observation) -> str:
