@@ -31,7 +31,8 @@ class Batching:
     micro_batch_rows: int = 8  # of a forward; changes memory and speed, not the gradient
     ppo_epochs: int = 1  # passes over the iteration's rows
     share_prefixes: bool = False
-    micro_batch_tokens: int = 1024  # of a forward that shares prefixes, in place of rows
+    # Of a forward that shares prefixes, in place of rows; best where a trajectory fits.
+    micro_batch_tokens: int = 2048
 
     def __post_init__(self) -> None:
         if self.mini_batch_rows is not None:

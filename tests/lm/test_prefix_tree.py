@@ -89,23 +89,24 @@ def test_each_sequence_is_in_one_tree_that_fits(sequences: list[TokenIds], limit
 
 
 @given(FEW, st.integers(1, 12))
-def test_no_other_cut_of_sorted_sequences_has_fewer_tokens(
-    sequences: list[TokenIds], limit: int
-) -> None:
+def test_no_other_cut_of_sorted_sequences_costs_less(sequences: list[TokenIds], limit: int) -> None:
     ordered = sorted(sequences)
 
     def fitting(parts: list[list[TokenIds]]) -> bool:
         return all(len(part) == 1 or num_beginnings(part) <= limit for part in parts)
 
-    fewest = min(
-        sum(map(num_beginnings, parts))
+    def cost(part: list[TokenIds]) -> int:
+        return num_beginnings(part) * (limit + num_beginnings(part))
+
+    lowest = min(
+        sum(map(cost, parts))
         for num_cuts in range(max(1, len(ordered)))
         for cuts in combinations(range(1, len(ordered)), num_cuts)
         for parts in [[ordered[i:j] for i, j in zip((0, *cuts), (*cuts, None), strict=True)]]
         if fitting(parts)
     )
     trees = cut(sequences, limit)
-    assert sum(num_beginnings([sequences[i] for i in tree]) for tree in trees) == fewest
+    assert sum(cost([sequences[i] for i in tree]) for tree in trees) == lowest
 
 
 def test_trajectories_are_not_torn_apart_to_fill_a_tree() -> None:
@@ -113,3 +114,9 @@ def test_trajectories_are_not_torn_apart_to_fill_a_tree() -> None:
     other = [(1, *[6] * n) for n in (6, 7, 8)]
     # The first 12 tokens would be `one` and a part of `other`.
     assert sorted(map(sorted, cut([*one, *other], 12))) == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_what_shares_little_is_left_apart_where_both_would_fit() -> None:
+    one, other = [(1, 5, 5, 5, 5, 5), (1, 5, 5, 5, 5, 6)], [(1, 6, 6, 6, 6, 6), (1, 6, 6, 6, 6, 7)]
+    # 2 * 7 * (16 + 7) against 13 * (16 + 13)
+    assert sorted(map(sorted, cut([*one, *other], 16))) == [[0, 1], [2, 3]]
