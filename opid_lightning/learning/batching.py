@@ -32,7 +32,7 @@ class Batching:
     ppo_epochs: int = 1  # passes over the iteration's rows
     share_prefixes: bool = False
     # Of a forward that shares prefixes, in place of rows; best where a trajectory fits.
-    micro_batch_tokens: int = 2048
+    micro_batch_tokens: int = 4096
 
     def __post_init__(self) -> None:
         if self.mini_batch_rows is not None:
