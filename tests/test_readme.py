@@ -37,7 +37,7 @@ def test_the_example_environment_is_played_as_the_readme_says(tmp_path: Path) ->
     )
     with (tmp_path / "run" / "metrics.csv").open() as file:
         row = next(csv.DictReader(file))
-    assert float(row["rollout/trajectories"]) == 8
+    assert float(row["rollout/trajectories"]) == 16
     assert 1 <= float(row["rollout/steps_mean"]) <= 6
 
 

@@ -65,6 +65,11 @@ class Configuration:
         return container
 
 
+def names_class(setting: Setting) -> bool:
+    """Such are laid first, as they take away the settings of the class that was there."""
+    return setting.key.endswith(".class_path")
+
+
 def is_within(key: str, outer: str) -> bool:
     return key == outer or key.startswith(outer + ".")
 
@@ -77,7 +82,7 @@ def configure(arguments: Arguments) -> Configuration:
     else:
         composition, settings = compose_typed(arguments)
     tree = copy.deepcopy(composition.tree)
-    for setting in map(as_policy_path, settings):
+    for setting in sorted(map(as_policy_path, settings), key=names_class, reverse=True):
         set_key(tree, short(setting.key), setting.value)
     for key in arguments.removed:
         if not remove_key(tree, short(key)):

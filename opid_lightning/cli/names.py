@@ -68,7 +68,10 @@ def without(tree: Tree, parents: list[str], last: str) -> Tree:
 
 
 def set_key(tree: Tree, key: str, value: Any) -> None:
-    """Sets `env.max_steps` also where `env` is an object with init_args; merges mappings."""
+    """Sets `env.max_steps` also where `env` is an object with init_args; merges mappings.
+
+    Another class for an object starts from that class's own defaults.
+    """
     *parents, last = key.split(".")
     node = tree
     for parent in parents:
@@ -77,6 +80,8 @@ def set_key(tree: Tree, key: str, value: Any) -> None:
             node[parent] = {}
         node = node[parent]
     node = arguments_of(node, last)
+    if last == "class_path" and node.get(last) not in (None, value):
+        node.pop("init_args", None)
     if isinstance(value, Mapping) and isinstance(node.get(last), dict):
         for name, inner in value.items():
             set_key(node[last], name, inner)

@@ -179,3 +179,26 @@ def test_a_saved_configuration_is_changed_by_the_same_names(tmp_path: Path) -> N
     assert configuration.tree["env"] == {"class_path": "x", "init_args": {"max_steps": 6}}
     with pytest.raises(UsageError, match="chooses a file of conf"):
         configured("--config", str(saved), "sampler=hf")
+
+
+def test_another_class_starts_from_its_own_settings_wherever_it_is_typed() -> None:
+    configuration = configured("conf=alfworld", "env.size=3", "env.class_path=guess.Guess")
+    assert configuration.tree["env"] == {"class_path": "guess.Guess", "init_args": {"size": 3}}
+
+
+@pytest.mark.parametrize(
+    ("typed", "style"),
+    [
+        ([], "brief"),
+        (["model=smollm2"], "instructive"),
+        (["model=Qwen/Qwen3-1.7B"], "instructive"),
+        (["recipe=alfworld_3b"], "instructive"),
+    ],
+)
+def test_what_suits_the_policy_that_ships_is_not_set_for_others(
+    typed: list[str], style: str
+) -> None:
+    tree = configured("conf=alfworld", *typed).tree
+    assert tree["env"]["init_args"].get("prompt_style", "instructive") == style
+    assert tree["batching"].get("share_prefixes", False) == (style == "brief")
+    assert (tree["optimizer"]["init_args"]["lr"] == 1e-6) == (style != "brief")

@@ -63,7 +63,7 @@ def test_arguments_of_an_object_need_no_init_args(key: str) -> None:
 def test_the_class_itself_can_be_set() -> None:
     tree: dict[str, Any] = {"env": {"class_path": "x", "init_args": {"a": 1}}}
     set_key(tree, "env.class_path", "y")
-    assert tree["env"] == {"class_path": "y", "init_args": {"a": 1}}
+    assert tree["env"] == {"class_path": "y"}  # the other class has settings of its own
 
 
 def test_a_mapping_is_merged() -> None:
@@ -82,3 +82,9 @@ def test_removing_says_whether_it_was_there() -> None:
 
 def test_keys_are_those_of_mappings_and_values() -> None:
     assert keys_of({"env": {"init_args": {"max_steps": 1}}}) == {"env", "env.max_steps"}
+
+
+def test_naming_the_class_that_is_there_keeps_its_settings() -> None:
+    tree: dict[str, Any] = {"env": {"class_path": "x", "init_args": {"a": 1}}}
+    set_key(tree, "env.class_path", "x")
+    assert tree["env"] == {"class_path": "x", "init_args": {"a": 1}}
