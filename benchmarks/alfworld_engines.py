@@ -49,19 +49,28 @@ class Stock:
 
 @contextmanager
 def parsing_once() -> Iterator[None]:
-    """Within, stock's parsers of templates and queries remember what a text parses to."""
+    """Within, stock's parsers of templates and queries remember what a text parses to.
+
+    Values that it never writes to, names of things among them, are not copied for every command.
+    """
     textgen = importlib.import_module("textworld.envs.pddl.textgen")
-    rule = importlib.import_module("textworld.logic").Rule
-    parse, parse_query = textgen._parse_and_convert, rule.parse_conjunctive_query
+    logic = importlib.import_module("textworld.logic")
+    game = importlib.import_module("textworld.generator.game")
+    values = (logic.Variable, logic.Placeholder, game.EntityInfo)
+    parse, parse_query = textgen._parse_and_convert, logic.Rule.parse_conjunctive_query
     remembered = lru_cache(maxsize=10_000)(lambda text, name: parse(text, rule_name=name))
     # Copied, as the engine writes into what it gets.
     textgen._parse_and_convert = lambda text, rule_name, **_: deepcopy(remembered(text, rule_name))
-    rule.parse_conjunctive_query = staticmethod(lru_cache(maxsize=1_000)(parse_query))
+    logic.Rule.parse_conjunctive_query = staticmethod(lru_cache(maxsize=1_000)(parse_query))
+    for value in values:
+        value.__deepcopy__ = lambda self, _: self
     try:
         yield
     finally:
         textgen._parse_and_convert = parse
-        rule.parse_conjunctive_query = staticmethod(parse_query)
+        logic.Rule.parse_conjunctive_query = staticmethod(parse_query)
+        for value in values:
+            del value.__deepcopy__
 
 
 class Native:

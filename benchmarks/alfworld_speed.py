@@ -5,7 +5,7 @@
 Each measurement is a process of its own, one after another: it opens the environments, each on
 another game as far as there are games, and steps them in turn with random admissible commands.
 Load time is that of `reset` with a game not seen before; memory is what the process grows by, an
-environment. Stock pins about 35 MB each, so that it is left out where that would not fit.
+environment. Stock, whose games take half a second each to load, is left out where it would not fit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from opid_lightning.protocols import Session
 from opid_lightning.types import Observation, Task
 
 ENGINES = ("native", "textworld")
-STOCK_MB = 45  # an environment, at most
+STOCK_MB = 10  # an environment, at most
 SECONDS = {"native": 3.0, "textworld": 12.0}
 Row = dict[str, float]
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -131,8 +132,8 @@ def test_a_game_that_is_not_there_is_named(tmp_path):
         ALFWorld().task_from(tmp_path)
 
 
-def play_error(game: Path) -> str:
-    session = ALFWorld().open()
+def play_error(game: Path, engine: Literal["native", "textworld"] = "native") -> str:
+    session = ALFWorld(engine=engine).open()
     try:
         with pytest.raises(ValueError) as raised:
             session.reset(Task("x", "x", str(game)))
@@ -152,7 +153,6 @@ def play_error(game: Path) -> str:
             '{"pddl_domain": "d", "grammar": 1, "pddl_problem": "p"}',
             "the texts grammar are missing",
         ),
-        ('{"pddl_domain": "d", "grammar": "g", "pddl_problem": "p"}', "the engine stops with"),
     ],
 )
 def test_a_corrupt_game_is_named_with_what_is_wrong(tmp_path, content, found):
@@ -160,6 +160,17 @@ def test_a_corrupt_game_is_named_with_what_is_wrong(tmp_path, content, found):
     game.write_text(content)
     message = play_error(game)
     assert str(game) in message and found in message and "alfworld-download" in message
+
+
+@pytest.mark.parametrize(
+    ("engine", "found"),
+    [("native", "env.engine=textworld"), ("textworld", "the engine stops with")],
+)
+def test_a_game_of_unknown_rules_is_named_with_what_its_engine_makes_of_it(tmp_path, engine, found):
+    game = tmp_path / "game.tw-pddl"
+    game.write_text('{"pddl_domain": "d", "grammar": "g", "pddl_problem": "p"}')
+    message = play_error(game, engine)
+    assert str(game) in message and found in message
 
 
 def test_binary_rubbish_is_a_corrupt_game_too(tmp_path):
