@@ -35,7 +35,7 @@ class Imitation:
     learning_rate: float = 3e-3
     warmup: float = 0.02  # share of the episodes in which the learning rate rises
     weight_decay: float = 0.01
-    batch_tokens: int = 2048  # padding included
+    batch_tokens: int = 4096  # padding included
     prompt_weight: float = 0.5  # of the loss on prompts: to foretell the game is to know it
     bucket: int = 64  # episodes among which such of one length are batched
 

@@ -40,6 +40,7 @@ class WarmStart:
     layers: int = 4
     sharpness: float = 1.0  # of the expert's search
     noise: float = 0.1  # share of its commands that are slips
+    save_every: int = 500  # episodes
     imitation: Imitation = field(default_factory=Imitation)
 
     def __call__(self) -> None:
@@ -51,7 +52,13 @@ class WarmStart:
         environments = self._environments()
         demonstrations = self._demonstrations(environments)
         with Progress(self.imitation.num_episodes) as progress:
-            self.imitation(policy, demonstrations, encode_chat(tokenizer), progress)
+
+            def report(num_episodes: int, losses: dict[str, float]) -> None:
+                progress(num_episodes, losses)
+                if num_episodes % self.save_every < 8:
+                    save(policy, self.out)
+
+            self.imitation(policy, demonstrations, encode_chat(tokenizer), report)
         save(policy, self.out)
         minutes = (time.monotonic() - start) / 60
         results = {name: evaluate(policy, games) for name, games in environments.items()}

@@ -84,8 +84,6 @@ def test_brief_prompt_tells_the_episode_line_by_line():
     assert (
         BRIEF.prompt("put a mug in shelf.", history, now).text
         == """\
-Your goal: put a mug in shelf.
-
 You are in the middle of a room. Looking quickly around you, you see a desk 1, and a shelf 1.
 > go to desk 1
 You arrive at desk 1. On the desk 1, you see a mug 1.

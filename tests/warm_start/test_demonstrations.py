@@ -25,9 +25,11 @@ def environment(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(environment):
-    """Without noise or skills."""
+    """Without noise, skills or onlookers."""
     placements = count_placements(environment.tasks("train"))
-    return Demonstrator(environment, placements, noise=0, episode_skill_share=0, step_skill_share=0)
+    return Demonstrator(
+        environment, placements, noise=0, num_onlookers=0, episode_skill_share=0, step_skill_share=0
+    )
 
 
 def show(demonstrator, task, seed=0):
@@ -87,3 +89,20 @@ def test_a_step_skill_asks_for_the_response_that_follows(plain):
         advice = example.prompt.request.splitlines()[1]
         assert f'Choose "{action}" now' in advice or f'try "{action}"' in advice
         assert f'not choose "{action}"' not in advice
+
+
+def test_onlookers_say_what_they_would_do_in_the_same_place(plain):
+    """They take only what was seen, and find only what was not."""
+    asking = replace(plain, num_onlookers=3, wishes={})
+    tasks = plain.environment.tasks("train")
+    examples = [e for _ in range(3) for task in tasks for e in show(asking, task).examples]
+    by_situation = {}
+    for example in examples:
+        by_situation.setdefault(example.prompt.situation, set()).add(example.prompt.request)
+    assert max(map(len, by_situation.values())) >= 3
+    taken = [e for e in examples if ": take</think><action>take" in e.response]
+    assert taken
+    for example in taken:
+        thing = example.response.removeprefix("<think>the ").partition(":")[0]
+        assert f"a {thing}" in example.prompt.situation
+        assert thing.split()[0] in example.prompt.request

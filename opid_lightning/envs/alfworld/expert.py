@@ -90,6 +90,14 @@ class SearchingExpert:
         _, thing, _, target, _ = Path(task.payload).parent.parent.name.split("-")
         return cls(task.kind, thing.lower(), target.lower(), placements, rng, sharpness)
 
+    @property
+    def has_what_it_needs(self) -> bool:
+        """Whether its goal makes sense in this room; lamps are not receptacles and turn up."""
+        needed = {self.target_kind} - {LAMP}
+        if self.kind in TREATMENTS:
+            needed.add(TREATMENTS[self.kind][1])
+        return needed <= {kind_of(place) for place in self.places}
+
     def see(self, command: str | None, observation: Observation) -> None:
         """The first observation comes without a command."""
         self.commands = observation.admissible

@@ -59,25 +59,22 @@ def write_brief_prompt(
 ) -> PromptText:
     """For small policies that learned the commands: they are not listed, and little is said.
 
-    The goal is said again last, where it is easiest to copy from.
-
-    task      Your goal: put a clean mug in shelf.
-
     situation You are in the middle of a room. Looking quickly around you, you see a desk 1, ...
               > go to desk 1
               You arrive at desk 1. On the desk 1, you see a mug 1.
 
     request   Your turn. Your goal: put a clean mug in shelf.
 
-    With a window that spans the episode, the tokens of a step's situation begin with those of
-    the step before. The first line is the oldest observation given, whatever the window.
+    The goal is said last, where it is easiest to read. With a window that spans the episode, the
+    tokens of a step's situation begin with those of the step before. The first line is the
+    oldest observation given, whatever the window.
     """
     turns = history[-history_length:] if history_length else ()
     seen = [turn.observation for turn in turns[1:]] + [observation]
     lines = [_seen(history[0].observation if history else observation)]
     for turn, after in zip(turns, seen, strict=False):  # without turns there is one more seen
         lines.append(f"> {turn.action.text}\n{_seen(after)}")
-    return PromptText(f"Your goal: {goal}", "\n".join(lines), f"Your turn. Your goal: {goal}")
+    return PromptText("", "\n".join(lines), f"Your turn. Your goal: {goal}")
 
 
 def _seen(observation: Observation) -> str:
