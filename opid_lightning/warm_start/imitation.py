@@ -44,8 +44,8 @@ class Imitation:
         policy: Policy,
         demonstrations: Iterable[Demonstration],
         encode: Callable[[str], TokenIds],
-        report: Callable[[int, dict[str, float]], None],  # episodes so far, losses of a batch
-    ) -> None:
+    ) -> Iterator[tuple[int, dict[str, float]]]:
+        """Trains the policy; after each step says how many episodes it saw, and the losses."""
         optimizer = torch.optim.AdamW(
             policy.model.train().parameters(), betas=(0.9, 0.98), weight_decay=self.weight_decay
         )
@@ -58,7 +58,7 @@ class Imitation:
                 group["lr"] = self.learning_rate * schedule(progress, self.warmup)
             losses = self.update(policy, optimizer, batch)
             num_episodes += len(batch)
-            report(num_episodes, losses)
+            yield num_episodes, losses
 
     def update(
         self, policy: Policy, optimizer: torch.optim.Optimizer, batch: Sequence[Lesson]

@@ -76,7 +76,8 @@ SENTENCES = (
     "\n> go to {r}\nYou arrive at {r}. On the {r}, you see a {o}, a {o}, and a {o}.",
     "\n> go to {r}\nYou arrive at {r}. The {r} is closed.\n> close {r}\nYou close the {r}.",
     "\n> open {r}\nYou open the {r}. The {r} is open. In it, you see nothing.",
-    "\n> open {r}\nYou open the {r}. The {r} is open. In it, you see a {o}.\n\nYour turn. Your goal: put",
+    "\n> open {r}\nYou open the {r}. The {r} is open. In it, you see a {o}."
+    "\n\nYour turn. Your goal: put",
     "\n> take {o} from {r}\nYou pick up the {o} from the {r}. On the {r}, you see nothing.",
     "\n> move {o} to {r}\nYou move the {o} to the {r}. Nothing happens.",
     "\n> heat {o} with {r}\nYou heat the {o} using the {r}.",

@@ -46,19 +46,17 @@ class WarmStart:
     def __call__(self) -> None:
         torch.set_num_threads(self.threads)
         torch.manual_seed(self.seed)
-        start = time.monotonic()
+        start, next_save = time.monotonic(), self.save_every
         tokenizer = make_tokenizer()
         policy = Policy(make_model(tokenizer, self.seed, self.hidden, self.layers), tokenizer)
         environments = self._environments()
         demonstrations = self._demonstrations(environments)
         with Progress(self.imitation.num_episodes) as progress:
-
-            def report(num_episodes: int, losses: dict[str, float]) -> None:
-                progress(num_episodes, losses)
-                if num_episodes % self.save_every < 8:
+            for number, losses in self.imitation(policy, demonstrations, encode_chat(tokenizer)):
+                progress(number, losses)
+                if number >= next_save:
                     save(policy, self.out)
-
-            self.imitation(policy, demonstrations, encode_chat(tokenizer), report)
+                    next_save += self.save_every
         save(policy, self.out)
         minutes = (time.monotonic() - start) / 60
         results = {name: evaluate(policy, games) for name, games in environments.items()}
