@@ -1,0 +1,103 @@
+"""CPU seconds of a rollout with the Hugging Face sampler, by how much its cache holds, in one run.
+
+OMP_NUM_THREADS=1 python -m benchmarks.sampling --policy small --cache-tokens 64000 0
+
+Plays generated ALFWorld games (or those of $ALFWORLD_DATA) with brief prompts, eight attempts each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opid_lightning.envs.alfworld import ALFWorld
+from opid_lightning.lm.chat import encode_chat
+from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.rollout import Rollout, SessionPool
+from opid_lightning.sampling.hugging_face import HuggingFace
+from opid_lightning.types import Hindsight, Policy, Task, Trajectory
+
+
+@dataclass
+class Timed:
+    """What a function that is called often takes in all."""
+
+    call: Callable[..., Any]
+    seconds: float = 0.0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        start = time.process_time()
+        answer = self.call(*args, **kwargs)
+        self.seconds += time.process_time() - start
+        return answer
+
+
+class Silence:
+    """A listener that does nothing."""
+
+    def on_stage_start(self, stage: str, total: int) -> None: ...
+
+    def on_stage_progress(self, stage: str, done: int) -> None: ...
+
+    def on_stage_end(self, stage: str, num_tokens: int) -> None: ...
+
+    def on_trajectory_end(self, trajectory: Trajectory) -> None: ...
+
+    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> Hindsight:
+        return Hindsight()
+
+
+def measure(
+    policy: Policy, environment: ALFWorld, tasks: Sequence[Task], cache_tokens: int
+) -> tuple[Trajectory, ...]:
+    sessions, model = SessionPool(environment), policy.model
+    encode, forward = Timed(encode_chat(policy.tokenizer)), Timed(model.forward)
+    model.forward = forward  # type: ignore[method-assign]
+    start = time.process_time()
+    try:
+        with HuggingFace(cache_tokens=cache_tokens).serving(policy) as generation:
+            collect = Timed(generation.collect)
+            generation.collect = collect  # type: ignore[method-assign]
+            played = Rollout(max_response_tokens=24)(
+                sessions, tasks, generation, encode, seed=0, listener=Silence()
+            )
+    finally:
+        model.forward = forward.call  # type: ignore[method-assign]
+        sessions.close()
+    seconds = time.process_time() - start
+    steps = [step for trajectory in played for step in trajectory.steps]
+    longest = max(len(step.prompt.token_ids) for step in steps)
+    print(
+        f"cache_tokens={cache_tokens}: {len(steps)} steps, prompts up to {longest} tokens, "
+        f"{seconds:.1f} s: {forward.seconds:.1f} in the model, "
+        f"{collect.seconds - forward.seconds:.1f} beside it in the sampler, "
+        f"{encode.seconds:.1f} encoding prompts, "
+        f"{seconds - collect.seconds - encode.seconds:.1f} else; "
+        f"{len(steps) / seconds:.0f} steps/s",
+        flush=True,
+    )
+    return played
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--policy", default="small")
+    parser.add_argument("--cache-tokens", type=int, nargs="+", default=[64_000, 0])
+    parser.add_argument("--tasks", type=int, default=8)
+    given = parser.parse_args()
+    policy = load_policy(PolicySource(given.policy))
+    environment = ALFWorld(prompt_style="brief", history_length=30)
+    tasks = environment.tasks("train")[: given.tasks]
+    responses = [
+        [step.completion.token_ids for trajectory in played for step in trajectory.steps]
+        for played in (measure(policy, environment, tasks, size) for size in given.cache_tokens)
+    ]
+    same = [sum(map(tuple.__eq__, responses[0], other)) for other in responses[1:]]
+    print(f"of {len(responses[0])} responses {same} are those of the first")
+
+
+if __name__ == "__main__":
+    main()
