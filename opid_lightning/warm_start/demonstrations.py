@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from opid_lightning.envs.alfworld.environment import ALFWorld
@@ -66,15 +67,18 @@ class Demonstrator:
     placements: Placements
     sharpness: float = 1.0  # of the expert's search
     noise: float = 0.1  # share of commands that are slips; what the expert wants is still learned
-    num_onlookers: int = 4
+    num_onlookers: int = 5
     asked_steps: int = 12  # of each episode, in which onlookers are asked
     episode_skill_share: float = 0.2  # of the episodes
     step_skill_share: float = 0.2  # of the steps
     unasked_share: float = 0.3  # of the step skills: they ask for what the expert would not do
     wishes: dict[int, list[Wish]] = field(default_factory=dict)  # of games so far, by room type
 
-    def __call__(self, session: Session, task: Task, rng: random.Random) -> Demonstration:
-        played = list(self._play(session, task, rng))
+    def __call__(
+        self, session: Session, task: Task, rng: random.Random, max_steps: int | None = None
+    ) -> Demonstration:
+        """The whole episode, or its first steps."""
+        played = list(islice(self._play(session, task, rng), max_steps))
         steps = tuple(step for step, _, _ in played)
         skill = self._episode_skill(steps, task, rng)
         examples = []

@@ -31,11 +31,11 @@ class Lesson:
 class Imitation:
     """Hyper-parameters of supervised training."""
 
-    num_episodes: int = 40_000
-    learning_rate: float = 3e-3
+    num_episodes: int = 16_000
+    learning_rate: float = 2e-3
     warmup: float = 0.02  # share of the episodes in which the learning rate rises
     weight_decay: float = 0.01
-    batch_tokens: int = 4096  # padding included
+    batch_tokens: int = 1024  # padding included; many small steps: attention learns to look up late
     prompt_weight: float = 0.5  # of the loss on prompts: to foretell the game is to know it
     bucket: int = 64  # episodes among which such of one length are batched
 

@@ -24,6 +24,8 @@ from opid_lightning.warm_start.imitation import Imitation
 from opid_lightning.warm_start.progress import Progress
 from opid_lightning.warm_start.small_policy import make_model, make_tokenizer
 
+SHORT = 2  # steps
+
 
 @dataclass(frozen=True)
 class WarmStart:
@@ -40,6 +42,8 @@ class WarmStart:
     layers: int = 4
     sharpness: float = 1.0  # of the expert's search
     noise: float = 0.1  # share of its commands that are slips
+    short_until: float = 0.5  # share of the training that shows the first steps alone
+    whole_from: float = 0.9  # share of it from which episodes are shown whole
     save_every: int = 500  # episodes
     imitation: Imitation = field(default_factory=Imitation)
 
@@ -80,10 +84,21 @@ class WarmStart:
             expert = Demonstrator(environment, placements, self.sharpness, self.noise)
             session = environment.open()
             shown += [(expert, session, task) for task in tasks]
+        number = 0
         while True:
             rng.shuffle(shown)
             for expert, session, task in shown:
-                yield expert(session, task, rng)
+                yield expert(session, task, rng, self._num_steps(number, expert.environment))
+                number += 1
+
+    def _num_steps(self, number: int, environment: ALFWorld) -> int:
+        """Of the episode with this number.
+
+        Looking a thing up among a few others is learned long before looking it up among many.
+        """
+        progress = number / self.imitation.num_episodes
+        grown = (progress - self.short_until) / (self.whole_from - self.short_until)
+        return round(SHORT + (environment.max_steps - SHORT) * min(1.0, max(0.0, grown)))
 
 
 def brief_alfworld(data: Path) -> ALFWorld:
