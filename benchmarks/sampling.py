@@ -55,17 +55,17 @@ def measure(
 ) -> tuple[Trajectory, ...]:
     sessions, model = SessionPool(environment), policy.model
     encode, forward = Timed(encode_chat(policy.tokenizer)), Timed(model.forward)
-    model.forward = forward  # type: ignore[method-assign]
+    model.forward = forward
     start = time.process_time()
     try:
         with HuggingFace(cache_tokens=cache_tokens).serving(policy) as generation:
             collect = Timed(generation.collect)
-            generation.collect = collect  # type: ignore[method-assign]
+            setattr(generation, "collect", collect)  # noqa: B010
             played = Rollout(max_response_tokens=24)(
                 sessions, tasks, generation, encode, seed=0, listener=Silence()
             )
     finally:
-        model.forward = forward.call  # type: ignore[method-assign]
+        model.forward = forward.call
         sessions.close()
     seconds = time.process_time() - start
     steps = [step for trajectory in played for step in trajectory.steps]
@@ -82,6 +82,17 @@ def measure(
     return played
 
 
+def agreement(one: Sequence[Trajectory], other: Sequence[Trajectory]) -> tuple[int, int]:
+    """How often the same was asked, which ends where episodes part, and answered the same."""
+    pairs = [
+        (mine.completion, yours.completion)
+        for ours, theirs in zip(one, other, strict=True)
+        for mine, yours in zip(ours.steps, theirs.steps, strict=False)
+        if mine.prompt == yours.prompt
+    ]
+    return len(pairs), sum(mine.token_ids == yours.token_ids for mine, yours in pairs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--policy", default="small")
@@ -91,12 +102,10 @@ def main() -> None:
     policy = load_policy(PolicySource(given.policy))
     environment = ALFWorld(prompt_style="brief", history_length=30)
     tasks = environment.tasks("train")[: given.tasks]
-    responses = [
-        [step.completion.token_ids for trajectory in played for step in trajectory.steps]
-        for played in (measure(policy, environment, tasks, size) for size in given.cache_tokens)
-    ]
-    same = [sum(map(tuple.__eq__, responses[0], other)) for other in responses[1:]]
-    print(f"of {len(responses[0])} responses {same} are those of the first")
+    plays = [measure(policy, environment, tasks, size) for size in given.cache_tokens]
+    for size, other in zip(given.cache_tokens[1:], plays[1:], strict=True):
+        num_asked, num_same = agreement(plays[0], other)
+        print(f"cache_tokens={size}: {num_same} of {num_asked} responses to the same are the same")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ class GumbelDraws:
             for request in requests
         ]
 
-    def __call__(self, logits: Float[Tensor, "B V"]) -> tuple[Int[Tensor, " B"], Tensor]:
+    def __call__(
+        self, logits: Float[Tensor, "B V"]
+    ) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
         """The next token of every row, and its log-prob."""
         scaled = logits.float() / self.temperature
         exponential = torch.ones_like(scaled)
@@ -37,7 +39,7 @@ class GumbelDraws:
         logprobs = scaled.gather(-1, chosen[:, None]).squeeze(-1) - scaled.logsumexp(-1)
         return chosen, logprobs
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def select(self, rows: Sequence[int]) -> None:
         """Goes on with these rows alone."""
         self.temperature = self.temperature[list(rows)]
         self.sources = [self.sources[row] for row in rows]

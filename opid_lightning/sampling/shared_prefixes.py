@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,6 +31,36 @@ class _Prompt:
         return len(self.token_ids) - min(self.match.num_shared, len(self.token_ids) - 1)
 
 
+@dataclass
+class _Responses:
+    """What was drawn for each request so far."""
+
+    requests: list[SampleRequest]
+    drawn: list[Drawn] = field(init=False)
+    rows: list[int] = field(init=False)  # the request of each row that still is computed
+
+    def __post_init__(self) -> None:
+        self.drawn = [([], []) for _ in self.requests]
+        self.rows = list(range(len(self.requests)))
+
+    def add(self, token_ids: list[int], logprobs: list[float]) -> None:
+        for row, token_id, logprob in zip(self.rows, token_ids, logprobs, strict=True):
+            self.drawn[row][0].append(token_id)
+            self.drawn[row][1].append(logprob)
+
+    def going(self, stop_ids: frozenset[int]) -> list[int]:
+        """Rows whose response has not ended."""
+        return [
+            place
+            for place, row in enumerate(self.rows)
+            if len(self.drawn[row][0]) < self.requests[row].max_tokens
+            and stop_ids.isdisjoint(self.drawn[row][0])
+        ]
+
+    def select(self, rows: Sequence[int]) -> None:
+        self.rows = [self.rows[place] for place in rows]
+
+
 class SharedPrefixes:
     """Answers requests in one batch. Rows end at the same column, prompts at `width`.
 
@@ -53,15 +83,19 @@ class SharedPrefixes:
         width = max(len(prompt.token_ids) for prompt in prompts)
         num_columns = width + max(request.max_tokens for request in requests)
         table = KeyValueTable(self.num_layers, len(prompts), num_columns)
-        logits = torch.cat(
-            [self._read(prompts[rows], rows, width, table) for rows in _alike(prompts)]
-        )
+        alike = _alike(prompts)
+        logits = torch.cat([self._read(prompts[rows], rows, width, table) for rows in alike])
         self._store(prompts, width, table)
-        places = {prompt.token_ids: row for row, prompt in enumerate(prompts)}
-        rows = [places[request.prompt_ids] for request in requests]
         table.open(slice(None), 0, width)
-        table.select(rows)
-        return self._respond(requests, width, table, logits[rows])
+        rows = {prompt.token_ids: row for row, prompt in enumerate(prompts)}
+        responses = _Responses(sorted(requests, key=lambda one: rows[one.prompt_ids]))
+        if len(prompts) < len(requests):
+            copied = [rows[request.prompt_ids] for request in responses.requests]
+            table.select(copied)
+            logits = logits[copied]
+        self._respond(responses, width, table, logits)
+        drawn = {id(one): ids for one, ids in zip(responses.requests, responses.drawn, strict=True)}
+        return [drawn[id(request)] for request in requests]
 
     def _read(
         self, prompts: list[_Prompt], rows: slice, width: int, table: KeyValueTable
@@ -89,38 +123,29 @@ class SharedPrefixes:
 
     def _respond(
         self,
-        requests: Sequence[SampleRequest],
+        responses: _Responses,
         width: int,
         table: KeyValueTable,
         logits: Float[Tensor, "B V"],
-    ) -> list[Drawn]:
-        """Draws until every response has ended; rows that have are dropped now and then."""
-        drawn: list[Drawn] = [([], []) for _ in requests]
+    ) -> None:
+        """Draws until all have ended; rows of those that have are dropped by halves."""
+        requests = responses.requests
         draws = GumbelDraws(requests, self.device)
         lengths = self._tensor([len(request.prompt_ids) for request in requests])[:, None]
-        mask = self._mask(lengths, width, width + max(request.max_tokens for request in requests))
-        rows = list(range(len(requests)))  # the request of each row
-        for num_drawn in range(1, mask.shape[1] - width + 1):
+        stop = width + max(request.max_tokens for request in requests)
+        mask = self._mask(lengths, width, stop)
+        for column in range(width, stop):
             chosen, logprobs = draws(logits)
-            for row, token, logprob in zip(rows, chosen.tolist(), logprobs.tolist(), strict=True):
-                drawn[row][0].append(token)
-                drawn[row][1].append(logprob)
-            going = [
-                place
-                for place, row in enumerate(rows)
-                if num_drawn < requests[row].max_tokens and self.stop_ids.isdisjoint(drawn[row][0])
-            ]
+            responses.add(chosen.tolist(), logprobs.tolist())
+            going = responses.going(self.stop_ids)
             if not going:
                 break
-            if len(going) <= len(rows) // 2:
-                rows = [rows[place] for place in going]
-                table.select(going)
-                draws.keep(going)
+            if len(going) <= len(responses.rows) // 2:
+                for kept in (responses, draws, table):
+                    kept.select(going)
                 lengths, mask, chosen = lengths[going], mask[going], chosen[going]
-            logits = self._forward(
-                chosen[:, None], mask[:, : width + num_drawn], lengths + num_drawn - 1, table
-            )
-        return drawn
+            places = lengths + column - width
+            logits = self._forward(chosen[:, None], mask[:, : column + 1], places, table)
 
     def _forward(
         self,
