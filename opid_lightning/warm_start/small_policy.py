@@ -14,7 +14,7 @@ import torch
 
 from opid_lightning.envs.alfworld.stock import import_alfworld
 
-MAX_WORDS = 2048
+MAX_WORDS = 4096
 NUM_POSITIONS = 4096
 SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 # One token each, and part of the text.
@@ -59,9 +59,12 @@ PHRASES = (
     " now, as it changes nothing; try",
     " now, as it leads back to what you have seen; try",
 )
+MANY = ("cabinet", "drawer", "shelf")  # of which a room can have MAX_MANY
+MAX_MANY, MAX_FEW = 16, 5  # of a name; a higher number is a token of its own
+# A name with its number is one token: what was seen is then found in one look.
 _CHUNK = "|".join(
     (*map(re.escape, sorted(PHRASES, key=len, reverse=True)),
-     r" ?[A-Za-z]+", r" ?\d+", r"\n", r" ?[^\sA-Za-z\d]", r"\s")
+     r" [a-z]+ (?:[1-9]|1[0-6])(?!\d)", r" ?[A-Za-z]+", r" ?\d+", r"\n", r" ?[^\sA-Za-z\d]", r"\s")
 )  # fmt: skip
 
 # What ALFWorld says, prompts ask and agents reply; {o} is an object, {r} a receptacle.
@@ -108,17 +111,22 @@ SENTENCES = (
 def corpus() -> Iterator[str]:
     """Sentences with every object and receptacle of ALFWorld filled in, seeded."""
     constants = import_alfworld("gen.constants")
-
     source = random.Random(0)
     objects = [name.lower() for name in constants.OBJECTS]
     receptacles = sorted(name.lower() for name in constants.RECEPTACLES)
     for _ in range(400):
         for sentence in SENTENCES:
             while "{" in sentence:
-                thing = f"{source.choice(objects)} {source.randint(1, 12)}"
-                place = f"{source.choice(receptacles)} {source.randint(1, 30)}"
+                thing = f"{source.choice(objects)} {source.randint(1, MAX_FEW)}"
+                place = f"{source.choice(receptacles)} {source.randint(1, MAX_FEW)}"
                 sentence = sentence.replace("{o}", thing, 1).replace("{r}", place, 1)
             yield sentence
+    for name in (*objects, *receptacles):
+        largest = MAX_MANY if name in MANY else MAX_FEW
+        for _ in range(50):
+            yield f" {name}"
+            yield from (f" {name} {number}" for number in range(1, largest + 1))
+    yield from (f" {number}" for number in range(1, 40) for _ in range(50))
 
 
 def make_model(tokenizer: Any, seed: int, hidden: int = 128, layers: int = 4) -> Any:

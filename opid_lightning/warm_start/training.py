@@ -24,7 +24,7 @@ from opid_lightning.warm_start.imitation import Imitation
 from opid_lightning.warm_start.progress import Progress
 from opid_lightning.warm_start.small_policy import make_model, make_tokenizer
 
-SHORT = 2  # steps
+SHORT = 3  # steps
 
 
 @dataclass(frozen=True)

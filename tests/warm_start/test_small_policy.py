@@ -28,24 +28,33 @@ def pieces_of(text: str) -> list[str]:
 
 
 def test_words_of_the_game_and_tags_of_the_reply_are_single_tokens() -> None:
-    assert pieces_of("<think>the mug 2: take</think><action>go to diningtable 12</action>") == [
-        "<think>", "the", "_mug", "_2", ":", "_take", "</think><action>", "go_to", "_diningtable", "_12",
-        "</action>",
-    ]  # fmt: skip
+    reply = "<think>the mug 2: take</think><action>go to diningtable 4</action>"
+    assert pieces_of(reply) == [
+        *("<think>", "the", "_mug_2", ":", "_take"),
+        *("</think><action>", "go_to", "_diningtable_4", "</action>"),
+    ]
 
 
-def test_a_name_is_the_same_tokens_wherever_it_stands() -> None:
-    """Else a policy could not copy it."""
-    for text in (
+@pytest.mark.parametrize(
+    "text",
+    [
         "You arrive at mug 1.",
         "you see a pen 2, and a mug 1.",
         "<action>use mug 1</action>",
         "<think>the mug 1: find</think>",
         "> take mug 1 from desk 1",
         'Choose "move mug 1 to desk 1" now',
-    ):
-        pieces = pieces_of(text)
-        assert pieces[pieces.index("_mug") + 1] == "_1", text
+    ],
+)
+def test_a_name_with_its_number_is_the_same_token_wherever_it_stands(text: str) -> None:
+    """Else a policy could not copy it."""
+    assert "_mug_1" in pieces_of(text)
+
+
+@pytest.mark.parametrize("name", ["mug 31", "cabinet 27"])
+def test_a_number_without_a_token_is_spelt(name: str) -> None:
+    kind, number = name.split()
+    assert pieces_of(f" {name}") == [f"_{kind}", f"_{number}"]
 
 
 def test_tags_are_kept_in_the_text_and_the_end_is_not() -> None:
