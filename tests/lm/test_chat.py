@@ -11,7 +11,7 @@ from opid_lightning.lm.policy import PolicySource, load_policy
 def test_prompt_is_the_message_with_the_words_that_open_the_reply() -> None:
     tokenizer = load_policy(PolicySource("small")).tokenizer
     ids = encode_chat(tokenizer)("go to fridge 1")
-    assert tokenizer.decode(ids) == "<|user|>\ngo to fridge 1<|end|>\n<|assistant|>\n"
+    assert tokenizer.decode(ids) == "<|user|>go to fridge 1<|end|><|assistant|>"
 
 
 def test_keydoor_prompt_is_one_id_a_word() -> None:

@@ -109,7 +109,7 @@ def test_missing_weights_name_the_setting_that_does_without(directory: Path) -> 
 
 def test_a_tokenizer_larger_than_its_model_is_refused(directory: Path) -> None:
     edit(directory / "config.json", vocab_size=100)
-    with pytest.raises(ValueError, match="has 964 words but its model only 100"):
+    with pytest.raises(ValueError, match="has 1772 words but its model only 100"):
         load_policy(PolicySource(str(directory)))
 
 
