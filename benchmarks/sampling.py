@@ -18,7 +18,8 @@ from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.rollout import Rollout, SessionPool
 from opid_lightning.sampling.hugging_face import HuggingFace
-from opid_lightning.types import Hindsight, Policy, Task, Trajectory
+from opid_lightning.types import Policy, Task, Trajectory
+from opid_lightning.warm_start.evaluation import Silent
 
 
 @dataclass
@@ -35,21 +36,6 @@ class Timed:
         return answer
 
 
-class Silence:
-    """A listener that does nothing."""
-
-    def on_stage_start(self, stage: str, total: int) -> None: ...
-
-    def on_stage_progress(self, stage: str, done: int) -> None: ...
-
-    def on_stage_end(self, stage: str, num_tokens: int) -> None: ...
-
-    def on_trajectory_end(self, trajectory: Trajectory) -> None: ...
-
-    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> Hindsight:
-        return Hindsight()
-
-
 def measure(
     policy: Policy, environment: ALFWorld, tasks: Sequence[Task], cache_tokens: int
 ) -> tuple[Trajectory, ...]:
@@ -62,7 +48,7 @@ def measure(
             collect = Timed(generation.collect)
             setattr(generation, "collect", collect)  # noqa: B010
             played = Rollout(max_response_tokens=24)(
-                sessions, tasks, generation, encode, seed=0, listener=Silence()
+                sessions, tasks, generation, encode, seed=0, listener=Silent()
             )
     finally:
         model.forward = forward.call

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from opid_lightning.loggers import write_csv
 from opid_lightning.success import Estimate, Success, gain_of
 
 ROLLOUTS = "rollouts"
@@ -69,13 +68,7 @@ def write_points(points: Sequence[Point], path: Path) -> None:
         gain = gain_over(first[point.split], point) if point.split in first else None
         values = asdict(gain) if gain else dict.fromkeys(("value", "low", "high"))
         rows.append(row | {f"gain_{name}": value for name, value in values.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".csv.unfinished")
-    with unfinished.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(unfinished, path)
+    write_csv(path, list(rows[0]), rows)
 
 
 def tables(points: Sequence[Point]) -> list[str]:
@@ -109,16 +102,12 @@ def evaluation_row(point: Point, first: Point, rollouts: Sequence[Point]) -> str
     name = "start" if point.iteration == 0 else str(point.iteration)
     success = Estimate(point.success_micro, point.success_micro_low, point.success_micro_high)
     gain = gain_over(first, point)
-    risen = f"{100 * gain.value:+.1f} {interval(gain, '+')}" if gain else ""
+    risen = f"{100 * gain.value:+.1f} {gain.interval('+')}" if gain else ""
     bar = "#" * round(BAR_WIDTH * point.success_micro)
     return (
-        f"{name:>9}  {share_of(rollouts):>8}  {success.value:>8.1%} {interval(success):>16}"
+        f"{name:>9}  {share_of(rollouts):>8}  {success.value:>8.1%} {success.interval():>16}"
         f"  {risen:>23}  {bar}"
     ).rstrip()
-
-
-def interval(estimate: Estimate, sign: str = "") -> str:
-    return f"({100 * estimate.low:{sign}.1f} to {100 * estimate.high:{sign}.1f})"
 
 
 def rollout_table(rollouts: Sequence[Point]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import netrc
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,18 @@ class MetricsFile(Logger):
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         names = sorted({name for row in rows for name in row} - {"step", "epoch"})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Replaced in one go, so that whoever reads it meanwhile sees whole rows.
-        unfinished = self.path.with_suffix(".csv.unfinished")
-        with unfinished.open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["step", "epoch", *names])
-            writer.writeheader()
-            writer.writerows(rows)
-        os.replace(unfinished, self.path)
+        write_csv(self.path, ["step", "epoch", *names], rows)
+
+
+def write_csv(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replaces the file in one go, so that whoever reads it meanwhile sees whole rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".csv.unfinished")
+    with unfinished.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(unfinished, path)
 
 
 class WeightsAndBiases(WandbLogger):

@@ -30,7 +30,11 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.1%} ({100 * self.low:.1f} to {100 * self.high:.1f})"
+        return f"{self.value:.1%} {self.interval()}"
+
+    def interval(self, sign: str = "") -> str:
+        """In points; `+` shows the sign of those above 0, too."""
+        return f"({100 * self.low:{sign}.1f} to {100 * self.high:{sign}.1f})"
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,7 @@ def rows(success: Success) -> Iterator[str]:
 
 
 def row(name: str, count: str, rate: Estimate) -> str:
-    return line(
-        name, count, f"{rate.value:.1%}", f"({100 * rate.low:.1f} to {100 * rate.high:.1f})"
-    )
+    return line(name, count, f"{rate.value:.1%}", rate.interval())
 
 
 def line(name: str, count: str, value: str, interval: str = "") -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from opid_lightning.envs.alfworld.environment import ALFWorld
 from opid_lightning.envs.alfworld.expert import Decision, Placements, SearchingExpert, kind_of
-from opid_lightning.protocols import AnalysisError, Session
+from opid_lightning.protocols import Session
 from opid_lightning.skills.injection import with_episode_skill, with_step_skill
 from opid_lightning.skills.rules import STEP_RULES, Rules, quoted
 from opid_lightning.types import (
@@ -138,11 +138,7 @@ class Demonstrator:
         """Hindsight on the very episode, as when the policy is re-scored."""
         if rng.random() >= self.episode_skill_share:
             return ""
-        won = steps[-1].reward > 0
-        try:
-            return Rules()(Trajectory(task, 0, "", steps, won)).episode_skill
-        except AnalysisError:
-            return ""
+        return Rules()(Trajectory(task, 0, "", steps, steps[-1].reward > 0)).episode_skill
 
     def _with_step_skill(
         self, text: PromptText, step: Step, decision: Decision, rng: random.Random

@@ -14,14 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from opid_lightning.envs.alfworld.games import read_game
+from opid_lightning.envs.alfworld.generation import kinds
+from opid_lightning.envs.alfworld.generation.goals import TREATMENTS, Treatment
 from opid_lightning.types import Observation, Task
 
-TREATMENTS = {
-    "pick_clean_then_place_in_recep": ("clean", "sinkbasin"),
-    "pick_heat_then_place_in_recep": ("heat", "microwave"),
-    "pick_cool_then_place_in_recep": ("cool", "fridge"),
-}
-LAMP = "desklamp"
+LAMP = kinds.LAMP.lower()
 
 _CONTENTS = re.compile(r"(?:On|In) (?:the (\w+ \d+)|it), you see ([^.]*)\.")
 _THING = re.compile(r"\ban? (\w+ \d+)")
@@ -56,10 +53,10 @@ def count_placements(tasks: Iterable[Task]) -> Placements:
     standing: Counter[str] = Counter()
     for task in tasks:
         problem = read_game(Path(task.payload))["pddl_problem"]
-        kinds = {place: kind.lower() for place, kind in _STANDING.findall(problem)}
-        standing.update(kinds.values())
+        kind_at = {place: kind.lower() for place, kind in _STANDING.findall(problem)}
+        standing.update(kind_at.values())
         pairs = {(thing.lower(), place) for thing, place in _PLACED.findall(problem)}
-        held.update((thing, kinds[place]) for thing, place in pairs if place in kinds)
+        held.update((thing, kind_at[place]) for thing, place in pairs if place in kind_at)
     return Placements({pair: count / standing[pair[1]] for pair, count in held.items()})
 
 
@@ -95,7 +92,7 @@ class SearchingExpert:
         """Whether its goal makes sense in this room; lamps are not receptacles and turn up."""
         needed = {self.target_kind} - {LAMP}
         if self.kind in TREATMENTS:
-            needed.add(TREATMENTS[self.kind][1])
+            needed.add(TREATMENTS[self.kind].appliance.lower())
         return needed <= {kind_of(place) for place in self.places}
 
     def see(self, command: str | None, observation: Observation) -> None:
@@ -113,7 +110,7 @@ class SearchingExpert:
         if self.held is None:
             return self._fetch()
         if self.kind in TREATMENTS and not self.is_treated:
-            return self._treat(self.held, *TREATMENTS[self.kind])
+            return self._treat(self.held, TREATMENTS[self.kind])
         return self._use_lamp() if self.target_kind == LAMP else self._bring(self.held)
 
     # ---------------------------------------------------------------- what is known
@@ -171,8 +168,8 @@ class SearchingExpert:
         thing = next(t for t in self.contents[place] if kind_of(t) == self.object_kind)
         return self._at(place, f"the {thing}: take", f"take {thing} from {place}")
 
-    def _treat(self, thing: str, verb: str, appliance: str) -> Decision:
-        place = self._nearest(appliance)
+    def _treat(self, thing: str, treatment: Treatment) -> Decision:
+        verb, place = treatment.verb, self._nearest(treatment.appliance.lower())
         return self._at(place, f"the {thing}: {verb}", f"{verb} {thing} with {place}")
 
     def _bring(self, thing: str) -> Decision:
