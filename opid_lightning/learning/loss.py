@@ -14,6 +14,7 @@ from opid_lightning.learning.aggregation import AGGREGATIONS, aggregate
 from opid_lightning.learning.checks import check_range, check_word
 from opid_lightning.learning.distillation import DISTILLATION_MODES, distillation
 from opid_lightning.learning.kl import KL_ESTIMATORS, kl_estimates
+from opid_lightning.learning.mismatch import MISMATCH_CORRECTIONS, Mismatch, mismatch_weights
 from opid_lightning.learning.surrogate import Surrogate, gspo_surrogate, ppo_surrogate
 from opid_lightning.types import Batch
 
@@ -48,6 +49,10 @@ class Loss:
     distillation_weight: float = 0.0
     distillation_mode: Literal["delta", "importance"] = "delta"
     distillation_clip: float | None = None
+    # Where the sampler is another engine than the trainer (learning/mismatch.py). The ratio of the
+    # surrogate is to the trainer's own old log-probs in any case.
+    mismatch: Literal["none", "truncate", "mask"] = "none"
+    mismatch_cap: float = 2.0
 
     def __post_init__(self) -> None:
         check_word("loss.surrogate", self.surrogate, ("ppo", "gspo"))
@@ -59,6 +64,8 @@ class Loss:
         check_range("loss.dual_clip", self.dual_clip, above=1)
         for name in ("kl_weight", "entropy_weight", "distillation_weight"):
             check_range(f"loss.{name}", getattr(self, name), at_least=0, hint="0 turns it off")
+        check_word("loss.mismatch", self.mismatch, MISMATCH_CORRECTIONS)
+        check_range("loss.mismatch_cap", self.mismatch_cap, above=1)
         if self.distillation_clip is not None:
             check_range("loss.distillation_clip", self.distillation_clip, above=0, hint="or null")
 
@@ -79,17 +86,23 @@ class Loss:
         """The loss is scaled up by the number of micro-batches, as Lightning divides by it."""
         # What stands at padding must not even be differentiated: infinity times 0 is NaN.
         logprobs = torch.where(batch.response_mask.bool(), logprobs, 0.0)
-        surrogate = self._surrogate(logprobs, batch)
+        mismatch = mismatch_weights(
+            batch.old_logprobs, batch.sampler_logprobs, self.mismatch, self.mismatch_cap
+        )
+        surrogate = self._surrogate(logprobs, batch, mismatch)
         terms = list(self._terms(surrogate, logprobs, entropy, batch))
         loss = torch.stack([weight * value for _, weight, value in terms]).sum()
         watched = {name: value.detach() for name, _, value in terms}
-        watched |= _statistics(logprobs.detach(), surrogate, batch)
+        watched |= _statistics(logprobs.detach(), surrogate, mismatch, batch)
         num_batches = batch.totals.num_batches
         metrics = {name: value * num_batches for name, value in watched.items()}
         return LossTerms(loss * num_batches, metrics)
 
-    def _surrogate(self, logprobs: Float[Tensor, "B R"], batch: Batch) -> Surrogate:
-        likelihoods = (logprobs, batch.old_logprobs, batch.advantages)
+    def _surrogate(
+        self, logprobs: Float[Tensor, "B R"], batch: Batch, mismatch: Mismatch
+    ) -> Surrogate:
+        # Weights are not negative, so that weighting advantages weights losses.
+        likelihoods = (logprobs, batch.old_logprobs, mismatch.weights * batch.advantages)
         if self.surrogate == "gspo":
             return gspo_surrogate(*likelihoods, batch.response_mask, self.clip_low, self.clip_high)
         return ppo_surrogate(*likelihoods, self.clip_low, self.clip_high, self.dual_clip)
@@ -139,13 +152,14 @@ class Loss:
 
 
 def _statistics(
-    logprobs: Float[Tensor, "B R"], surrogate: Surrogate, batch: Batch
+    logprobs: Float[Tensor, "B R"], surrogate: Surrogate, mismatch: Mismatch, batch: Batch
 ) -> dict[str, Float[Tensor, ""]]:
     """Means over the response tokens of the optimizer step."""
     values = {
         "ppo_kl": batch.old_logprobs - logprobs,
         "clip_fraction": surrogate.is_clipped.float(),
         "dual_clip_fraction": surrogate.is_dual_clipped.float(),
+        "mismatch_corrected_share": mismatch.is_corrected.float(),
     }
     return {
         name: aggregate(value, batch.response_mask, "token-mean", batch.totals)

@@ -30,6 +30,7 @@ def random_rows(lengths: Sequence[int], width: int, seed: int = 0) -> Rows:
         "skill_logprobs": (old + normal(0.1, 0.3)) * routed,
         "routed_mask": routed,
         "reference_logprobs": old + normal(0.0, 0.2),
+        "sampler_logprobs": old + normal(0.0, 0.5),
     }
 
 
@@ -63,7 +64,6 @@ def batch_of(rows: Rows, totals: Totals, has_reference: bool = True) -> Batch:
         **columns | ({} if has_reference else {"reference_logprobs": None}),
         names=tuple(map(str, range(len(ids)))),
         inputs=ModelInputs(ids, ids, ids, ids[0], ids, ids, num_tokens=0),
-        sampler_logprobs=rows["old_logprobs"],
         temperature=1.0,
         totals=totals,
     )
