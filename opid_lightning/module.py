@@ -13,7 +13,9 @@ from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
 from opid_lightning.evaluation import EvaluationResult, Played, result_of
+from opid_lightning.learning.checks import check_word
 from opid_lightning.learning.loss import Loss
+from opid_lightning.learning.schedule import DECAYS, learning_rate_share
 from opid_lightning.lm.logprobs import response_logprobs
 from opid_lightning.lm.merging import check_sees_trees
 from opid_lightning.lm.policy import PolicySource, load_policy
@@ -33,6 +35,7 @@ class OPIDModule(lightning.LightningModule):
         loss: the surrogate, with its regularisers.
         optimizer: makes the optimizer from the policy's parameters.
         warmup_iterations: over how many iterations the learning rate rises to its full value.
+        decay: how it falls from there to zero at `trainer.max_epochs`, if at all.
         snapshot: whether the old policy shares the policy's storage or copies it. Scoring ends
             before the first optimizer step, so both give the same numbers; `copy` costs memory,
             and keeps the old policy callable after the update.
@@ -44,6 +47,7 @@ class OPIDModule(lightning.LightningModule):
         loss: Loss,
         optimizer: OptimizerCallable = adamw,
         warmup_iterations: int = 0,
+        decay: Literal["none", "linear", "cosine"] = "none",
         snapshot: Literal["shared", "copy"] = "shared",
     ) -> None:
         super().__init__()
@@ -52,7 +56,9 @@ class OPIDModule(lightning.LightningModule):
         self.source = policy
         self.loss = loss
         self.optimizer = optimizer
+        check_word("model.decay", decay, DECAYS)
         self.warmup_iterations = warmup_iterations
+        self.decay = decay
         self.snapshot_mode = snapshot
         self.model: torch.nn.Module | None = None
         self.snapshot: torch.nn.Module | None = None
@@ -113,17 +119,24 @@ class OPIDModule(lightning.LightningModule):
         return optimizer
 
     def on_fit_start(self) -> None:
+        if self.decay != "none" and (self.trainer.max_epochs or 0) < 1:
+            raise ValueError(
+                f"model.decay={self.decay} ends at trainer.max_epochs, which is "
+                f"{self.trainer.max_epochs}: give the number of iterations, or set model.decay=none"
+            )
         # The data module's own setup comes before the model is there.
         if self.trainer.datamodule.batching.share_prefixes:  # type: ignore[attr-defined]
             check_sees_trees(self.policy.model)
 
     def on_train_epoch_start(self) -> None:
-        """Warms the learning rate up, as a function of the iteration alone.
+        """Sets the learning rate, as a function of the iteration alone.
 
         Lightning steps schedulers after it has written an epoch's checkpoint, so that a resumed
         run would be one step behind.
         """
-        share = min(1.0, (self.current_epoch + 1) / max(self.warmup_iterations, 1))
+        share = learning_rate_share(
+            self.current_epoch, self.trainer.max_epochs or 0, self.warmup_iterations, self.decay
+        )
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["initial_lr"] * share
 
