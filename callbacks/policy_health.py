@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import grad_norm
 from torch import Tensor
 
 from opid_lightning.hooks import RolloutCallback
-from opid_lightning.types import Batch
+from opid_lightning.types import Batch, Experience
 
 
 class PolicyHealth(RolloutCallback):
@@ -25,6 +25,10 @@ class PolicyHealth(RolloutCallback):
         self._batches: list[dict[str, Tensor]] = []
         self._terms: dict[str, list[float]] = defaultdict(list)
         self._grad_norms: list[float] = []
+        self._sampler: dict[str, float] = {}
+
+    def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
+        self._sampler = {f"sampler/{name}": value for name, value in experience.sampler.items()}
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._batches.clear()
@@ -61,6 +65,7 @@ class PolicyHealth(RolloutCallback):
             **{f"loss/{name}": sum(values) / len(values) for name, values in self._terms.items()},
             **ratio_health(tokens["log_ratio"].exp(), 1 - loss.clip_low, 1 + loss.clip_high),
             **sampler_gap(tokens["gap"]),
+            **self._sampler,
             "policy/entropy_estimate": -tokens["old"].mean().item(),
             "policy/grad_norm": sum(self._grad_norms) / len(self._grad_norms),
             "policy/first_ratio_error": first_ratio_error(self._batches),

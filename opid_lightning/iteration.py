@@ -57,6 +57,7 @@ class Iteration:
     ) -> Experience:
         with sampler.serving(actors.policy) as generation:
             trajectories = self.rollout(sessions, tasks, generation, actors.encode, seed, listener)
+            sampler_metrics = dict(generation.metrics)
         hindsight = self.look_back(trajectories, listener)
         rows = self.route(trajectories, hindsight, actors.encode)
         plan = self.batching.plan([row.prompt_ids + row.response_ids for row in rows], seed)
@@ -65,7 +66,7 @@ class Iteration:
         with actors.precision():
             scored = score_rows(old, reference, rows, plan, temperature, listener, layout)
         samples = self.advantage(scored)
-        return Experience(number, trajectories, hindsight, samples, plan)
+        return Experience(number, trajectories, hindsight, samples, plan, sampler_metrics)
 
     def look_back(self, trajectories: tuple[Trajectory, ...], listener: Listener) -> Hindsight:
         """Collects the skills that were being written while the rollout still went on."""

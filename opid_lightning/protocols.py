@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, Protocol, runtime_checkable
 
@@ -57,6 +57,14 @@ class Environment(Protocol):
 @runtime_checkable
 class Generation(Protocol):
     """A sampler that serves one policy now. Work goes in and comes out at its own pace."""
+
+    @property
+    def weight_version(self) -> int:
+        """Of the weights it serves; every completion carries the version it was sampled with."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """How it went so far, by names that need no prefix."""
 
     def submit(self, request: SampleRequest) -> None: ...
 

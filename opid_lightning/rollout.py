@@ -172,6 +172,7 @@ class _Play:
         self._go_on(_Episode(task, attempt, session, opening.goal, opening.observation))
 
     def advance(self, completion: Completion) -> None:
+        check_fresh(completion, self.generation.weight_version)
         episode, prompt = self.asked.pop(completion.request_id)
         action = self.sessions.environment.action(completion.text, episode.observation)
         episode.play(prompt, completion, action)
@@ -221,6 +222,16 @@ def _shortened(
         if text != previous:
             yield text
         previous = text
+
+
+def check_fresh(completion: Completion, weight_version: int) -> None:
+    """Raises where a response does not come from the weights that are served."""
+    if completion.weight_version != weight_version:
+        raise ValueError(
+            f"the response to {completion.request_id!r} was sampled with weights of version "
+            f"{completion.weight_version}, but version {weight_version} is served: the engine did "
+            "not take the newest weights over, or shared servers are synced by another run too"
+        )
 
 
 def _check_distinct(tasks: Sequence[Task]) -> None:

@@ -266,6 +266,7 @@ class Experience:
     hindsight: Hindsight
     samples: tuple[Sample, ...]  # in the order played
     plan: BatchPlan  # in what order, and how batched, they are trained on
+    sampler: Mapping[str, float] = dataclasses.field(default_factory=dict)  # how sampling went
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -142,6 +142,14 @@ class Overheard:
 class OverheardGeneration:
     generation: Generation
     prompts: list[tuple[int, ...]]
+
+    @property
+    def weight_version(self) -> int:
+        return self.generation.weight_version
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        return self.generation.metrics
 
     def submit(self, request: SampleRequest) -> None:
         self.prompts.append(request.prompt_ids)

