@@ -15,6 +15,7 @@ from torch import Tensor
 
 from opid_lightning.sampling.vllm_worker import EXTENSION
 from opid_lightning.sampling.weights import (
+    Manifest,
     Parity,
     check_parity,
     check_received,
@@ -88,14 +89,18 @@ class Engine:
         Raises WeightSyncError where tensors are missing, of another kind or stale, or where the
         engine's log-probs of a probe are further than `bound` from the policy's.
         """
-        received = self.llm.collective_rpc("receive_weights", args=(weights_of(policy),))
-        for worker in received:
-            check_received(manifest_of(weights_of(policy)), from_json(worker), "vLLM")
+        for received in self.send(weights_of(policy)):
+            check_received(manifest_of(weights_of(policy)), received, "vLLM")
         assert self.llm.reset_prefix_cache(), "vLLM kept keys and values of older weights"
         self.version += 1
         self.llm.set_weight_version(str(self.version))
         ids = probe_ids(self.llm.model_config.get_vocab_size())
         return check_parity(trainer_logprobs(policy, ids), self.logprobs(ids), bound, "vLLM")
+
+    def send(self, weights: Iterator[tuple[str, Tensor]]) -> list[Manifest]:
+        """What each worker received."""
+        answers = self.llm.collective_rpc("receive_weights", args=(weights,))
+        return [from_json(answer) for answer in answers]
 
     def logprobs(self, ids: TokenIds) -> Float[Tensor, " L"]:
         """Log-probs of all ids but the first, each after those before it."""

