@@ -121,16 +121,20 @@ def test_neither_random_numbers_nor_threads_of_the_trainer_move(policy: Policy) 
 
 
 def test_a_rollout_that_fails_leaves_no_request_behind(policy: Policy) -> None:
-    with pytest.raises(KeyError), SAMPLER.serving(policy) as generation:
-        generation.submit(requests(policy, 1)[0])
-        raise KeyError
+    def fail() -> None:
+        with SAMPLER.serving(policy) as generation:
+            generation.submit(requests(policy, 1)[0])
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
     assert answers(SAMPLER, policy, requests(policy, 2)).keys() == {"r0", "r1"}
 
 
 def test_a_request_that_does_not_fit_is_refused(policy: Policy) -> None:
     (request,) = requests(policy, 1, max_tokens=5000)
     with (
-        pytest.raises(ValueError, match="rollout.max_response_tokens"),
+        pytest.raises(ValueError, match=r"rollout\.max_response_tokens"),
         SAMPLER.serving(policy) as generation,
     ):
         generation.submit(request)
@@ -216,7 +220,7 @@ def test_bad_settings_are_refused(settings: dict[str, float], named: str) -> Non
 
 def test_an_argument_that_vllm_does_not_have_is_refused(policy: Policy) -> None:
     with (
-        pytest.raises(ValueError, match="sampler.engine holds tensor_paralel_size"),
+        pytest.raises(ValueError, match=r"sampler\.engine holds tensor_paralel_size"),
         VLLM(engine={"tensor_paralel_size": 2}).serving(policy),
     ):
         pass
