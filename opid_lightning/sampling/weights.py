@@ -123,9 +123,9 @@ def check_parity(
     parity = Parity(gap.mean().item(), gap.max().item())
     if not parity.mean <= bound:
         raise WeightSyncError(
-            f"{receiver} took the weights, but its log-probs of {len(gap)} probe tokens differ from "
-            f"the trainer's by {parity.mean:.3g} on average (at most {parity.max:.3g}); expected "
-            f"{bound:.3g} or less. It serves other weights, or another architecture; where precision "
-            "alone is the cause, set sampler.dtype=float32 or raise sampler.parity_bound."
+            f"{receiver} took the weights, but its log-probs of {len(gap)} probe tokens are off by "
+            f"{parity.mean:.3g} on average (at most {parity.max:.3g}) from the trainer's; expected "
+            f"{bound:.3g} or less. It serves other weights, or another architecture. Where only "
+            "precision differs, set sampler.dtype=float32 or raise sampler.parity_bound."
         )
     return parity
