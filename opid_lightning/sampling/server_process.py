@@ -1,0 +1,69 @@
+"""A server's life: started with a log of its own, waited for, stopped with all that it started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+WATCH = Path(__file__).with_name("server_watch.py")
+TAIL_LINES = 20  # of a log, in a message
+STOP_S = 10.0  # longer than the watch gives the server
+
+
+@dataclass
+class ServerProcess:
+    """One command, run under a watch that ends it with this process, whichever way that ends."""
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    log: Path
+    _watch: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        assert self._watch is None, "it was started already"
+        watched = [sys.executable, "-I", str(WATCH), str(os.getpid()), *self.command]
+        with self.log.open("ab") as log:
+            self._watch = subprocess.Popen(
+                watched,
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the trainer, which stops it in turn
+            )
+
+    @property
+    def is_running(self) -> bool:
+        return self._watch is not None and self._watch.poll() is None
+
+    def stop(self) -> None:
+        """Ends it and every process of its group; does nothing where it was never started."""
+        if self._watch is None:
+            return
+        watch, self._watch = self._watch, None
+        if watch.poll() is None:
+            os.killpg(watch.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                watch.wait(STOP_S)
+        # Where the watch itself was killed, the rest of its group lives on.
+        with suppress(ProcessLookupError):
+            os.killpg(watch.pid, signal.SIGKILL)
+        watch.wait()
+
+    def log_tail(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+        return "\n".join([f"The end of its log, {self.log}:", *(f"  {line}" for line in lines)])
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port

@@ -1,0 +1,183 @@
+"""Sampling by vLLM in processes of its own: servers that the run starts, or joins by URL."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import httpx
+import torch
+
+from opid_lightning.lm.policy import stop_ids
+from opid_lightning.protocols import Generation
+from opid_lightning.sampling import server_nccl
+from opid_lightning.sampling.server_client import CONNECTIONS, ServerClient
+from opid_lightning.sampling.server_fleet import Fleet, Server
+from opid_lightning.sampling.server_generation import OverHTTP
+from opid_lightning.sampling.server_launch import log_folder, own_processes
+from opid_lightning.sampling.server_sync import FileTransfer, Transfer, Weights
+from opid_lightning.sampling.server_traffic import Traffic
+from opid_lightning.sampling.vllm import PARITY_BOUNDS
+from opid_lightning.types import Policy
+
+_FLEETS: dict[str, Fleet] = {}  # for the life of the process: starting takes as long as a rollout
+
+
+@atexit.register
+def stop_servers() -> None:
+    """Ends every server that this process started. The next `serving` starts afresh."""
+    while _FLEETS:
+        _FLEETS.popitem()[1].stop()
+
+
+@dataclass(frozen=True)
+class VLLMServer:
+    """Servers that are started once and end with the process, or that others have started.
+
+    `engine` holds further arguments of vLLM's server, `tensor_parallel_size` for example.
+    """
+
+    urls: tuple[str, ...] = ()  # of servers to join; none: starts its own
+    num_servers: int | None = None  # to start; null: 1
+    gpus: tuple[str, ...] = ()  # CUDA_VISIBLE_DEVICES of each; none: they share the trainer's
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # bfloat16 on GPU
+    max_batch: int = 256
+    max_positions: int | None = None  # of prompt and response; null: the model's own
+    memory_share: float = 0.4  # GPU: of the device, weights and cache; 0.9 of one of its own
+    cache_gib: float = 1.0  # CPU: of keys and values
+    parity_bound: float | None = None  # null: 0.01 nats in float32, 0.5 in half precision
+    transfer: Literal["auto", "file", "nccl"] = "auto"  # nccl between GPUs, else file
+    sync_folder: str | None = None  # of the file, seen by all servers; null: the system's own
+    log_folder: str | None = None  # null: a new one among the system's temporary files
+    start_timeout_s: float = 600.0
+    answer_timeout_s: float = 1800.0  # for one request, or one step of a sync
+    max_losses: int = 3  # of servers, without an answer in between; the last one ends the run
+    engine: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch", "max_losses"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"sampler.{name} is {getattr(self, name)}, expected at least 1")
+        for name in ("cache_gib", "start_timeout_s", "answer_timeout_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"sampler.{name} is {getattr(self, name)}, expected above 0")
+        if self.parity_bound is not None and self.parity_bound <= 0:
+            raise ValueError(f"sampler.parity_bound is {self.parity_bound}, expected above 0")
+        if not 0 < self.memory_share < 1:
+            raise ValueError(
+                f"sampler.memory_share is {self.memory_share}, expected above 0 and below 1"
+            )
+        self._check_whose_servers()
+
+    def _check_whose_servers(self) -> None:
+        if self.num_servers is not None and self.num_servers < 1:
+            raise ValueError(f"sampler.num_servers is {self.num_servers}, expected at least 1")
+        mine = ("num_servers", "gpus", "log_folder", "max_positions", "engine")
+        if self.urls and (given := [f"sampler.{name}" for name in mine if getattr(self, name)]):
+            raise ValueError(
+                f"sampler.urls names servers that run already, but {', '.join(given)} is for "
+                "servers that the run starts: leave one or the other out"
+            )
+        if self.gpus and len(self.gpus) != self._num_own:
+            raise ValueError(
+                f"sampler.gpus has {len(self.gpus)} entries, expected one for each of "
+                f"sampler.num_servers={self._num_own}"
+            )
+
+    @property
+    def _num_own(self) -> int:
+        return 0 if self.urls else self.num_servers or 1
+
+    @contextmanager
+    def serving(self, policy: Policy) -> Iterator[Generation]:
+        """Raises WeightSyncError where a server does not have the policy's weights."""
+        way = self._way(policy)
+        fleet = self._fleet(policy, way)
+        start, restarts_before = time.perf_counter(), fleet.num_restarts
+        bound = self.parity_bound or PARITY_BOUNDS[self._dtype]
+        with self._transfer(policy, way) as transfer:
+            fleet.version += 1
+            weights = Weights.of(policy, fleet.version, transfer, bound)
+            parity = fleet.sync(weights)
+            proof = {"sync_s": time.perf_counter() - start, "parity_gap_mean": parity.mean}
+            traffic = Traffic(self.answer_timeout_s)
+            generation = OverHTTP(
+                fleet, weights, policy, stop_ids(policy), traffic, proof, restarts_before
+            )
+            try:
+                yield generation
+            finally:
+                generation.close()
+
+    @property
+    def _dtype(self) -> str:
+        if self.dtype != "auto":
+            return self.dtype
+        return "bfloat16" if torch.cuda.is_available() else "float32"
+
+    def _way(self, policy: Policy) -> Literal["file", "nccl"]:
+        is_on_gpu = next(policy.model.parameters()).is_cuda
+        have_own_gpus = bool(self.urls or self.gpus)  # NCCL joins no GPU with itself
+        if self.transfer == "nccl" and not (is_on_gpu and have_own_gpus):
+            raise ValueError(
+                "sampler.transfer=nccl sends weights from the trainer's GPU to others, but "
+                + (
+                    "the servers have none: set sampler.gpus"
+                    if is_on_gpu
+                    else "the policy is on CPU: set sampler.transfer=file"
+                )
+            )
+        if self.transfer == "auto":
+            return "nccl" if is_on_gpu and have_own_gpus else "file"
+        return self.transfer
+
+    def _transfer(self, policy: Policy, way: str) -> AbstractContextManager[Transfer]:
+        if way == "nccl":
+            return nullcontext(server_nccl.NcclTransfer(policy))
+        return FileTransfer.of(policy, self.sync_folder)
+
+    def _fleet(self, policy: Policy, way: str) -> Fleet:
+        config = policy.model.config.to_json_string()  # type: ignore[operator,union-attr]
+        key = f"{self} {config}"
+        if key not in _FLEETS:
+            fleet = Fleet(self._servers(policy, way), self.max_losses)
+            fleet.start()
+            _FLEETS[key] = fleet
+        return _FLEETS[key]
+
+    def _servers(self, policy: Policy, way: str) -> list[Server]:
+        http = httpx.Client(timeout=httpx.Timeout(self.answer_timeout_s, connect=60), **CONNECTIONS)
+        joined = {url.rstrip("/"): None for url in self.urls}
+        own = (
+            {}
+            if self.urls
+            else own_processes(
+                policy, self._num_own, self._arguments(way), self.gpus, log_folder(self.log_folder)
+            )
+        )
+        return [
+            Server(ServerClient(url, http), process, self.start_timeout_s)
+            for url, process in (joined | own).items()
+        ]
+
+    def _arguments(self, way: str) -> Mapping[str, Any]:
+        on_gpu = {"gpu_memory_utilization": self.memory_share}
+        on_cpu = {
+            "kv_cache_memory_bytes": int(self.cache_gib * 2**30),
+            "enforce_eager": True,  # compiling takes minutes, and a C++ compiler
+            "enable_chunked_prefill": False,  # as in vllm.py: it cannot take back a draw
+            "distributed_executor_backend": "uni",
+        }
+        return {
+            "dtype": self._dtype,
+            "max_num_seqs": self.max_batch,
+            "max_model_len": self.max_positions,
+            **(on_gpu if torch.cuda.is_available() else on_cpu),
+            **(server_nccl.ARGUMENT if way == "nccl" else {}),
+            **json.loads(json.dumps(self.engine)),
+        }
