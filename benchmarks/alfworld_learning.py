@@ -1,7 +1,7 @@
 """Learns ALFWorld from the policy that ships, with OPID and with GRPO, and draws what it wins.
 
     python -m benchmarks.alfworld_learning FOLDER [--seeds 0 1 2] [--released GAMES]
-        [--picture PNG] [--overrides trainer.max_epochs=30 ...]
+        [--picture PNG] [--overrides trainer.max_epochs=15 ...]
 
 Runs of `fit conf=alfworld` on generated games, in FOLDER, one after another; what is finished
 there is not run again. Their checkpoints then play the released valid_unseen games, where the
@@ -30,7 +30,7 @@ from opid_lightning.success import Estimate, wilson
 
 METHODS = ("grpo", "opid")
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5% quantiles, by number of seeds
-EVERY = 10  # iterations between evaluations
+EVERY = 5  # iterations between evaluations
 
 
 @dataclass(frozen=True)
