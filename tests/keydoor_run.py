@@ -114,9 +114,10 @@ def fit(
     evaluation: Evaluation = EIGHT_TASKS,
     evaluate_at_start: bool = False,
     evaluate_every: int = 1,
+    policy: str = "keydoor",
 ) -> Run:
-    """Trains keydoor's own policy for a few iterations, with checkpoints in `folder`."""
-    module = OPIDModule(PolicySource("keydoor"), loss, optimizer, snapshot=snapshot)
+    """Trains a policy, keydoor's own if no other, for a few iterations; checkpoints in `folder`."""
+    module = OPIDModule(PolicySource(policy), loss, optimizer, snapshot=snapshot)
     data = keydoor_data(advantage, batching, rollout, sampler, tasks_per_iteration, evaluation)
     checkpoint = ModelCheckpoint(
         folder / "checkpoints", save_last=True, save_top_k=-1, save_on_train_epoch_end=True

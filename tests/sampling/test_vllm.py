@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,11 +14,13 @@ from torch import Tensor
 
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.rollout import Rollout
 from opid_lightning.sampling.vllm import VLLM
 from opid_lightning.sampling.vllm_engine import Engine
 from opid_lightning.sampling.weights import Manifest, WeightSyncError, manifest_of
 from opid_lightning.scoring import logprobs_of
 from opid_lightning.types import Completion, Policy, SampleRequest
+from tests.keydoor_run import KeepExperience, analysing, fit
 
 pytestmark = [
     pytest.mark.skipif(
@@ -224,3 +227,21 @@ def test_an_argument_that_vllm_does_not_have_is_refused(policy: Policy) -> None:
         VLLM(engine={"tensor_paralel_size": 2}).serving(policy),
     ):
         pass
+
+
+def test_a_training_run_samples_from_weights_that_it_has_just_updated(tmp_path: Path) -> None:
+    keep, start = KeepExperience(), load_policy(PolicySource("small")).model.state_dict()
+    run = fit(
+        tmp_path,
+        [*analysing(), keep],
+        policy="small",  # vLLM's attention on CPU takes no heads as narrow as those of keydoor
+        sampler=SAMPLER,
+        rollout=Rollout(2, max_prompt_tokens=1024, skill_tokens=512, max_response_tokens=4),
+        tasks_per_iteration=2,
+    )
+    assert not torch.equal(run.weights["model.norm.weight"], start["model.norm.weight"])
+    assert run.metrics["sampler/logprob_gap_max"] < 1e-3  # of the second iteration
+    assert run.metrics["sampler/parity_gap_mean"] < 1e-3
+    assert run.metrics["sampler/batch_mean"] > 1
+    versions = {s.completion.weight_version for t in keep.experience.trajectories for s in t.steps}
+    assert len(versions) == 1
