@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import netrc
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+
+from opid_lightning.wandb_key import has_wandb_key
 
 
 class MetricsFile(Logger):
@@ -89,14 +90,3 @@ class WeightsAndBiases(WandbLogger):
     ) -> None:
         mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
         super().__init__(save_dir=save_dir, project=project, name=name, mode=mode)
-
-
-def has_wandb_key() -> bool:
-    """Whether the environment or ~/.netrc, where `wandb login` writes it, holds a key."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai").split("//")[-1].split("/")[0]
-    try:
-        return netrc.netrc().authenticators(host) is not None
-    except (FileNotFoundError, netrc.NetrcParseError):
-        return False

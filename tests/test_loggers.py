@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from opid_lightning.loggers import MetricsFile, WeightsAndBiases, has_wandb_key
+from opid_lightning.loggers import MetricsFile, WeightsAndBiases
+from opid_lightning.wandb_key import has_wandb_key
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

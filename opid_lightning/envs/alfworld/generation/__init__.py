@@ -3,6 +3,6 @@
 statistics, kinds ─► floor_plans ─► goals ─► furnishing ─► problem | walkthrough ─► writing
 """
 
-from opid_lightning.envs.alfworld.generation.writing import generated_games
+from opid_lightning.envs.alfworld.generation.writing import games_folder, generated_games
 
-__all__ = ["generated_games"]
+__all__ = ["games_folder", "generated_games"]

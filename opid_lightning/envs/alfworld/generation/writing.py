@@ -73,9 +73,9 @@ def generate(split: str, num_games: int, seed: int) -> Iterator[Game]:
 
 def generated_games(num_train: int, num_valid: int, seed: int, cache_folder: str | None) -> Path:
     """The folder that holds them; they are made there if this is the first time."""
-    root = Path(cache_folder).expanduser() if cache_folder else _user_cache()
-    folder = root / f"games-v{VERSION}-seed{seed}-train{num_train}-valid{num_valid}"
+    folder = games_folder(num_train, num_valid, seed, cache_folder)
     if not folder.is_dir():
+        root = folder.parent
         sizes = {"train": num_train, "valid_seen": num_valid, "valid_unseen": num_valid}
         root.mkdir(parents=True, exist_ok=True)
         # Made aside and renamed: a run that is stopped leaves no half set, and of two runs
@@ -90,6 +90,12 @@ def generated_games(num_train: int, num_valid: int, seed: int, cache_folder: str
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     return folder
+
+
+def games_folder(num_train: int, num_valid: int, seed: int, cache_folder: str | None) -> Path:
+    """Where such games are kept, made already or not."""
+    root = Path(cache_folder).expanduser() if cache_folder else _user_cache()
+    return root / f"games-v{VERSION}-seed{seed}-train{num_train}-valid{num_valid}"
 
 
 def _write(folder: Path, game: Game) -> None:

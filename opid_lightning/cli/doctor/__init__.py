@@ -1,0 +1,75 @@
+"""`doctor`: what a configuration needs and this machine lacks, with the line that mends it."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from opid_lightning.cli.arguments import Arguments
+from opid_lightning.cli.doctor.configured import configured
+from opid_lightning.cli.doctor.findings import Finding, examine
+from opid_lightning.cli.doctor.parts import Parts
+from opid_lightning.cli.errors import UsageError
+
+USAGE = """\
+usage: python -m opid_lightning doctor [conf=NAME] [GROUP=CHOICE] [SETTING=VALUE] [~SETTING]
+
+Checks what the configuration needs, or without one all there is, and prints a line for each:
+
+  ok                what was found
+  optional-missing  something works without it; the next line would add it
+  missing, broken   it is needed; the next line mends it
+
+Ends with code 0 where all that is needed is there, with 1 where it is not.
+"""
+
+
+def run(arguments: Arguments) -> int:
+    """The exit code; raises UsageError for what cannot be run as typed."""
+    if arguments.wants_help:
+        print(USAGE)
+        return 0
+    if arguments.flags:
+        raise UsageError(f"doctor does not take {arguments.flags[0]}.")
+    num_ill = 0
+    for finding in findings(arguments):
+        print(finding, flush=True)  # those that take long come last
+        num_ill += not finding.is_fine
+    print(f"\n{num_ill} to mend" if num_ill else "\nAll that is needed is there.")
+    return min(num_ill, 1)
+
+
+def findings(arguments: Arguments) -> Iterator[Finding]:
+    """Quick ones first. A check is imported when its turn comes, as that may fail as well."""
+    parts, read = configured(arguments)
+    yield from read
+    for subject, entry, *inputs in checks(parts):
+        yield from examine(subject, partial(look, f"{__name__}.{entry}", *inputs))
+
+
+def look(entry: str, *inputs: Any) -> Iterable[Finding]:
+    found: Iterable[Finding] = pkgutil.resolve_name(entry)(*inputs)
+    return found
+
+
+def checks(parts: Parts) -> Iterator[tuple[Any, ...]]:
+    """Subject, `module:function` and its arguments."""
+    is_for_all = parts.tree is None
+    yield "Python", "requirements:check_python"
+    yield "packages", "requirements:check_packages"
+    yield "companions", "machine:check_companions"
+    yield "devices", "machine:check_devices", parts.accelerator
+    yield "cores", "machine:check_cores"
+    yield "disk", "machine:check_disk"
+    yield "data", "data:check_data", parts
+    yield "policy", "policy:check_policy", parts.policy_path
+    if parts.has_analyst:
+        yield "analyst", "analyst:check_analyst", parts
+    if is_for_all or parts.logs_to_wandb:
+        yield "W&B", "wandb:check_wandb"
+    if parts.joined_servers:
+        yield "server", "servers:check_servers", parts.joined_servers
+    if is_for_all or parts.runs_vllm:
+        yield "vLLM", "vllm:check_vllm", not is_for_all

@@ -1,0 +1,88 @@
+"""Whether the analyst can be asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from opid_lightning.cli.doctor.findings import Finding, State
+from opid_lightning.cli.doctor.parts import Parts
+
+if TYPE_CHECKING:
+    from opid_lightning.skills.openai import OpenAI
+
+TIMEOUT_S = 5.0
+MAX_LISTED = 5
+
+
+def check_analyst(parts: Parts) -> Iterator[Finding]:
+    from opid_lightning.skills.openai import OpenAI
+
+    name = parts.class_path("analyst").split(".")[-1]
+    try:
+        analyst = parts.build("analyst")
+    except ValueError as error:  # Its message says which setting or variable is missing.
+        mend = f"export {variable_of(parts)}=..." if name == "OpenAI" else ""
+        yield Finding("analyst", State.MISSING, str(error), mend)
+        return
+    if isinstance(analyst, OpenAI):
+        yield from check_endpoint(analyst)
+    else:
+        yield Finding("analyst", State.OK, f"{name} needs no server")
+
+
+def variable_of(parts: Parts) -> str:
+    from opid_lightning.skills.openai import OpenAI
+
+    arguments = (parts.tree or {})["analyst"].get("init_args") or {}
+    return str(arguments.get("key_variable", OpenAI.key_variable))
+
+
+def check_endpoint(analyst: OpenAI) -> Iterator[Finding]:
+    """Asks it for its models, which costs nothing. No key, and no reply with one, is printed."""
+    import openai
+
+    key = os.environ.get(analyst.key_variable)
+    held = f"{analyst.key_variable} is set" if key else f"{analyst.key_variable} is not set"
+    client = openai.OpenAI(
+        api_key=key or "none", base_url=analyst.base_url, timeout=TIMEOUT_S, max_retries=0
+    )
+    place = without_secrets(str(client.base_url))
+    try:
+        served = [model.id for model in client.models.list().data or ()]
+    except openai.APIStatusError as error:
+        yield refusal(error.status_code, place, held, analyst)
+    except openai.APIConnectionError as error:
+        reason = str(error.__cause__ or error).replace(key or "\0", "***")
+        found = f"{place} does not answer within {TIMEOUT_S:.0f} s: {reason}"
+        mend = "start the server, or repeat it with analyst.base_url=URL  # of one that runs"
+        yield Finding("analyst", State.BROKEN, found, mend)
+    else:
+        yield answer(served, place, held, analyst)
+
+
+def refusal(status: int, place: str, held: str, analyst: OpenAI) -> Finding:
+    if status in (401, 403):
+        found = f"{place} refuses the key (status {status}; {held})"
+        return Finding("analyst", State.BROKEN, found, f"export {analyst.key_variable}=...")
+    if status == 404:  # Gateways that only pass completions on have no list of models.
+        return Finding("analyst", State.OK, f"{place} answers, but lists no models; {held}")
+    found = f"{place} answers with status {status}"
+    return Finding("analyst", State.BROKEN, found, f"curl {place}models  # until it has recovered")
+
+
+def answer(served: list[str], place: str, held: str, analyst: OpenAI) -> Finding:
+    if not served or analyst.model in served:
+        return Finding("analyst", State.OK, f"{place} answers, for {analyst.model}; {held}")
+    more = ", ..." if len(served) > MAX_LISTED else ""
+    listed = ", ".join(served[:MAX_LISTED]) + more
+    found = f"{place} answers, but does not serve {analyst.model}; it has {listed}"
+    return Finding("analyst", State.BROKEN, found, f"repeat it with analyst.model={served[0]}")
+
+
+def without_secrets(url: str) -> str:
+    """Without a user's name and password, and without a query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

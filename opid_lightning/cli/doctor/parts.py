@@ -1,0 +1,53 @@
+"""The objects that a configuration names, looked at one by one, without Lightning."""
+
+from __future__ import annotations
+
+import pkgutil
+from dataclasses import dataclass
+from typing import Any
+
+from opid_lightning.cli.names import Tree
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Of a resolved configuration; of all that could be configured where there is none."""
+
+    tree: Tree | None = None
+
+    @property
+    def joined_servers(self) -> tuple[str, ...]:
+        """Of the sampler, which others have started."""
+        sampler = (self.tree or {}).get("sampler") or {}
+        return tuple((sampler.get("init_args") or {}).get("urls") or ())
+
+    @property
+    def runs_vllm(self) -> bool:
+        """On this machine."""
+        return ".sampling.vllm" in self.class_path("sampler") and not self.joined_servers
+
+    @property
+    def has_analyst(self) -> bool:
+        return self.tree is not None and "skill_extraction" in (self.tree.get("callbacks") or {})
+
+    @property
+    def logs_to_wandb(self) -> bool:
+        loggers = (self.tree or {}).get("logger") or {}
+        return any("WeightsAndBiases" in str(logger) for logger in loggers.values())
+
+    @property
+    def accelerator(self) -> str:
+        return str(((self.tree or {}).get("trainer") or {}).get("accelerator", "auto"))
+
+    @property
+    def policy_path(self) -> str | None:
+        path = ((self.tree or {}).get("policy") or {}).get("path")
+        return None if path is None else str(path)
+
+    def class_path(self, name: str) -> str:
+        return str(((self.tree or {}).get(name) or {}).get("class_path", ""))
+
+    def build(self, name: str) -> Any:
+        """As `fit` would; raises ValueError for what the class refuses."""
+        node = (self.tree or {})[name]
+        return pkgutil.resolve_name(node["class_path"])(**(node.get("init_args") or {}))
