@@ -122,7 +122,7 @@ class Fleet:
     def _first_contact(self, server: Server) -> None:
         is_own = server.process is not None
         try:
-            server.wait(server.start_timeout_s if is_own else JOIN_S)
+            server.wait(server.start_timeout_s if is_own else min(JOIN_S, server.start_timeout_s))
             server.client.check_abilities()
             self.max_positions = server.client.max_positions()
         except ServerGone as loss:

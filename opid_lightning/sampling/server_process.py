@@ -43,6 +43,11 @@ class ServerProcess:
     def is_running(self) -> bool:
         return self._watch is not None and self._watch.poll() is None
 
+    @property
+    def leader(self) -> int | None:
+        """The process id, and group, of the watch; none before it is started or once stopped."""
+        return None if self._watch is None else self._watch.pid
+
     def stop(self) -> None:
         """Ends it and every process of its group; does nothing where it was never started."""
         if self._watch is None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -28,6 +28,7 @@ from opid_lightning.sampling.weights import (
 from opid_lightning.types import Policy, TokenIds
 
 
+@runtime_checkable
 class Transfer(Protocol):
     """How weights reach a server that is paused."""
 
