@@ -75,6 +75,7 @@ class Fleet:
     version: int = 0
     num_restarts: int = 0
     num_losses_in_a_row: int = 0
+    has_served: bool = False  # until then, a loss is no accident but a model that does not run
 
     def start(self) -> None:
         """All at once. Raises ServersLostError where one does not come up; then none is left."""
@@ -95,6 +96,7 @@ class Fleet:
         """Of the server that is furthest from the trainer."""
         with ThreadPoolExecutor(len(self.servers)) as pool:
             parities = list(pool.map(partial(self.sync_one, weights), self.servers))
+        self.has_served = True
         return max(parities, key=lambda parity: parity.mean)
 
     def sync_one(self, weights: Weights, server: Server) -> Parity:
@@ -133,9 +135,9 @@ class Fleet:
 
     def _count(self, server: Server, loss: ServerGone) -> None:
         self.num_losses_in_a_row += 1
-        if self.num_losses_in_a_row >= self.max_losses:
+        if not self.has_served or self.num_losses_in_a_row >= self.max_losses:
             raise ServersLostError(
-                f"vLLM servers were lost {self.num_losses_in_a_row} times without an answer in "
+                f"vLLM servers were lost {self.num_losses_in_a_row} times, without an answer in "
                 f"between (sampler.max_losses={self.max_losses}), last the one at "
                 f"{server.client.url}: {loss}. Mend it, and go on from the end of the last "
                 f"iteration with ckpt_path=last. {server.log_tail()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 WATCH = Path(__file__).with_name("server_watch.py")
-TAIL_LINES = 20  # of a log, in a message
+TAIL_LINES, TAIL_ERRORS = 15, 5  # of a log, in a message
+NAMED_ERROR = re.compile(r"\b\w*(Error|Exception): .*")
 STOP_S = 10.0  # longer than the watch gives the server
 
 
@@ -63,8 +65,11 @@ class ServerProcess:
         watch.wait()
 
     def log_tail(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
-        return "\n".join([f"The end of its log, {self.log}:", *(f"  {line}" for line in lines)])
+        """Its last lines, after the errors it names: vLLM's causes stand far above its end."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        named = [match[0] for line in lines if (match := NAMED_ERROR.search(line))]
+        shown = [*list(dict.fromkeys(named))[-TAIL_ERRORS:], "...", *lines[-TAIL_LINES:]]
+        return "\n".join([f"From its log, {self.log}:", *(f"  {line}" for line in shown)])
 
 
 def free_port() -> int:

@@ -120,16 +120,20 @@ def test_a_server_can_be_started_again_and_keeps_its_log(process_of: ProcessOf, 
     assert log.read_text().count("once\n") == 2
 
 
-def test_a_server_that_does_not_come_up_is_shown_with_the_end_of_its_log(
+def test_a_server_that_does_not_come_up_is_shown_with_what_its_log_says(
     process_of: ProcessOf, log: Path
 ) -> None:
-    script = "print('first'); [print(i) for i in range(30)]; raise SystemExit('no such argument')"
+    script = (
+        "print('first\\n(EngineCore) ERROR RuntimeError: the cause'); "
+        "[print(i) for i in range(30)]; raise SystemExit('no such argument')"
+    )
     process = process_of(script)
     client = ServerClient(f"http://127.0.0.1:{free_port()}", httpx.Client())
     fleet = Fleet([Server(client, process, start_timeout_s=30)], max_losses=3)
     with pytest.raises(ServersLostError, match="did not start: it ended before") as caught:
         fleet.start()
     assert "no such argument" in str(caught.value) and str(log) in str(caught.value)
+    assert "  RuntimeError: the cause" in str(caught.value)
     assert "first" not in str(caught.value)
 
 

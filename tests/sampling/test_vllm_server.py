@@ -192,6 +192,13 @@ def test_losses_in_a_row_end_the_run(policy: Policy, max_losses: int) -> None:
         assert len(server.asked) == max_losses
 
 
+def test_a_server_that_dies_at_the_first_sync_ends_the_run_at_once(policy: Policy) -> None:
+    with TinyServer({"dies of the probe"}) as server:
+        with pytest.raises(ServersLostError, match="lost 1 times"):
+            answers(joined(server), policy, [])
+        assert server.called.count("/pause") == 1
+
+
 def test_an_answer_in_between_makes_up_for_losses(policy: Policy) -> None:
     with TinyServer() as server, joined(server, max_losses=3).serving(policy) as generation:
         for request in requests(3):

@@ -107,6 +107,8 @@ class TinyServer:
             return 400, {"detail": "Field required"}
         settings = body["sampling_params"]
         if "prompt_logprobs" in settings:
+            if "dies of the probe" in self.faults:
+                return 0, None
             return 200, self.probed(body["token_ids"])
         with self.lock:
             self.asked.append(body)
