@@ -19,7 +19,7 @@ from opid_lightning.sampling.weights import WeightSyncError
 from opid_lightning.types import Completion, Policy, SampleRequest
 
 PARITY_BOUNDS = {"float32": 0.01, "bfloat16": 0.5, "float16": 0.5}  # nats, mean over the probe
-_ENGINES: dict[str, Engine] = {}  # for the life of the process: vLLM cannot be taken down cleanly
+_ENGINES: dict[str, Engine] = {}  # for the life of the process
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
+_ALIVE: list[Any] = []  # an engine that is dropped takes torch's process groups along
 
 
 def import_vllm() -> Any:
@@ -64,24 +65,26 @@ class Engine:
     """vLLM's LLMEngine, the weights that it has, and the proof of them."""
 
     llm: Any
-    policy_type: str
     version: int = 0
 
     @classmethod
     def build(cls, policy: Policy, arguments: Mapping[str, Any]) -> Engine:
         """With dummy weights, so that nothing but a sync can make it answer rightly."""
         import_vllm()
-        from vllm.engine.arg_utils import EngineArgs
-        from vllm.v1.engine.llm_engine import LLMEngine
-
         threads, set_threads = torch.get_num_threads(), torch.set_num_threads
         with tempfile.TemporaryDirectory(prefix="opid_lightning-") as folder, own_random_state():
             policy.model.config.save_pretrained(folder)  # type: ignore[operator,union-attr]
-            llm = LLMEngine.from_engine_args(engine_arguments(EngineArgs, folder, arguments))
+            engine = cls(start(folder, arguments))
+            engine.try_out(policy)
         # On CPU it replaces the function by one that does nothing, for the whole process.
         torch.set_num_threads = set_threads
         torch.set_num_threads(threads)
-        return cls(llm, type(policy.model).__name__)
+        return engine
+
+    def try_out(self, policy: Policy) -> None:
+        """Some models are refused by a kernel, not when the engine is built."""
+        with refusals():
+            self.logprobs(probe_ids(policy.model.config.vocab_size, 2))  # type: ignore[union-attr,arg-type]
 
     def sync(self, policy: Policy, bound: float) -> Parity:
         """Hands the policy's weights over and proves that they arrived and are at work.
@@ -114,6 +117,29 @@ class Engine:
         (output,) = (o for o in outputs if o.finished)
         pairs = zip(output.prompt_logprobs[1:], ids[1:], strict=True)
         return torch.tensor([found[token].logprob for found, token in pairs])
+
+
+def start(folder: str, arguments: Mapping[str, Any]) -> Any:
+    """The engine of the model in a folder; raises ValueError where vLLM does not take it."""
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    settings = engine_arguments(EngineArgs, folder, arguments)
+    with refusals():
+        _ALIVE.append(LLMEngine.from_engine_args(settings))
+    return _ALIVE[-1]
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turns what vLLM raises about a model or a setting into an error for the user."""
+    try:
+        yield
+    except (ValueError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(
+            f"vLLM cannot serve this policy with these settings: {error}. Other settings go "
+            "through sampler.engine; sampler=hf serves whatever transformers loads"
+        ) from error
 
 
 def engine_arguments(arguments_of: Any, folder: str, given: Mapping[str, Any]) -> Any:

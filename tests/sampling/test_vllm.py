@@ -93,12 +93,12 @@ def test_a_response_depends_on_its_seed_and_not_on_its_neighbours(policy: Policy
 def test_a_response_ends_with_its_end_token_or_is_marked_as_cut(policy: Policy) -> None:
     asked = requests(policy, 8)
     whole, cut = answers(SAMPLER, policy, asked), answers(SAMPLER, policy, requests(policy, 8, 3))
-    for request in asked:
-        completion = whole[request.id]
-        assert completion.token_ids[-1] == policy.tokenizer.eos_token_id and not completion.is_cut
-        assert completion.text.endswith("</action>")  # without special tokens
-        assert cut[request.id].is_cut
-        assert cut[request.id].token_ids == completion.token_ids[:3]
+    for name, completion in whole.items():
+        is_ended = completion.token_ids[-1] == policy.tokenizer.eos_token_id
+        assert completion.is_cut is not is_ended
+        assert "<|end|>" not in completion.text  # without special tokens
+        assert cut[name].is_cut and cut[name].token_ids == completion.token_ids[:3]
+    assert not all(completion.is_cut for completion in whole.values())
 
 
 def test_new_weights_are_sampled_from_and_versions_count_syncs(policy: Policy) -> None:
@@ -186,7 +186,7 @@ def test_a_fault_of_a_sync_stops_it_by_name(
     engine: Engine, policy: Policy, fault: Callable[[Weights], Weights], named: str
 ) -> None:
     with pytest.raises(WeightSyncError, match=named):
-        FaultyEngine(engine.llm, "", fault=fault).sync(policy, bound=0.01)
+        FaultyEngine(engine.llm, fault=fault).sync(policy, bound=0.01)
 
 
 @dataclass
@@ -204,7 +204,7 @@ def test_a_skipped_sync_shows_in_the_probe(engine: Engine, policy: Policy) -> No
         for weight in changed.model.parameters():
             weight.mul_(1.01)
     with pytest.raises(WeightSyncError, match="took the weights, but its log-probs"):
-        LyingEngine(engine.llm, "").sync(changed, bound=0.01)
+        LyingEngine(engine.llm).sync(changed, bound=0.01)
 
 
 @pytest.mark.parametrize(
@@ -219,6 +219,12 @@ def test_a_skipped_sync_shows_in_the_probe(engine: Engine, policy: Policy) -> No
 def test_bad_settings_are_refused(settings: dict[str, float], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         VLLM(**settings)
+
+
+def test_a_policy_that_vllm_cannot_serve_is_refused() -> None:
+    keydoor = load_policy(PolicySource("keydoor"))  # of heads narrower than its kernels take
+    with pytest.raises(ValueError, match="vLLM cannot serve"), SAMPLER.serving(keydoor):
+        pass
 
 
 def test_an_argument_that_vllm_does_not_have_is_refused(policy: Policy) -> None:
