@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -20,7 +20,6 @@ from opid_lightning.types import Policy
 from opid_lightning.warm_start.card import write_card
 from opid_lightning.warm_start.demonstrations import Demonstration, Demonstrator
 from opid_lightning.warm_start.evaluation import evaluate
-from opid_lightning.warm_start.hindsight import HindsightLessons
 from opid_lightning.warm_start.imitation import Imitation
 from opid_lightning.warm_start.progress import Progress
 from opid_lightning.warm_start.small_policy import make_model, make_tokenizer
@@ -47,54 +46,25 @@ class WarmStart:
     whole_from: float = 0.6  # share of it from which episodes are shown whole
     save_every: int = 500  # episodes
     imitation: Imitation = field(default_factory=Imitation)
-    # Afterwards, attempts of its own that it is shown with hindsight on them, and what keeps it
-    # from forgetting to play without: plain demonstrations.
-    num_attempts: int = 1280
-    num_reminders: int = 400
-    reading_rate: float = 1e-3  # learning rate
 
     def __call__(self) -> None:
         torch.set_num_threads(self.threads)
         torch.manual_seed(self.seed)
-        start = time.monotonic()
+        start, next_save = time.monotonic(), self.save_every
         tokenizer = make_tokenizer()
         policy = Policy(make_model(tokenizer, self.seed, self.hidden, self.layers), tokenizer)
         environments = self._environments()
-        self._imitate(policy, self.imitation, self._demonstrations(environments))
-        self._learn_to_read(policy, environments)
-        save(policy, self.out)
-        minutes = (time.monotonic() - start) / 60
-        results = {name: evaluate(policy, games) for name, games in environments.items()}
-        write_card(self, policy, environments, results, minutes)
-
-    def _imitate(
-        self, policy: Policy, imitation: Imitation, demonstrations: Iterable[Demonstration]
-    ) -> None:
-        next_save, encode = self.save_every, encode_chat(policy.tokenizer)
-        with Progress(imitation.num_episodes) as progress:
-            for number, losses in imitation(policy, demonstrations, encode):
+        demonstrations = self._demonstrations(environments)
+        with Progress(self.imitation.num_episodes) as progress:
+            for number, losses in self.imitation(policy, demonstrations, encode_chat(tokenizer)):
                 progress(number, losses)
                 if number >= next_save:
                     save(policy, self.out)
                     next_save += self.save_every
-
-    def _learn_to_read(self, policy: Policy, environments: dict[str, ALFWorld]) -> None:
-        """The second part: half of all attempts and reminders in games of each kind."""
-        rng, encode = random.Random(self.seed + 1), encode_chat(policy.tokenizer)
-        lessons: list[Demonstration] = []
-        for environment in environments.values():
-            tasks = list(environment.tasks("train"))
-            placements = count_placements(tasks)
-            read = HindsightLessons(environment, placements, sharpness=self.sharpness)
-            attempted = rng.sample(tasks, self.num_attempts // len(environments))
-            lessons += read(policy, attempted, encode, rng)
-            show = Demonstrator(environment, placements, self.sharpness, self.noise)
-            session = environment.open()
-            reminded = rng.sample(tasks, self.num_reminders // len(environments))
-            lessons += [show(session, task, rng) for task in reminded]
-        rng.shuffle(lessons)
-        second = replace(self.imitation, num_episodes=len(lessons), learning_rate=self.reading_rate)
-        self._imitate(policy, second, lessons)
+        save(policy, self.out)
+        minutes = (time.monotonic() - start) / 60
+        results = {name: evaluate(policy, games) for name, games in environments.items()}
+        write_card(self, policy, environments, results, minutes)
 
     def _environments(self) -> dict[str, ALFWorld]:
         """By where their games come from."""
