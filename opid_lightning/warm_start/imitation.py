@@ -31,7 +31,7 @@ class Lesson:
 class Imitation:
     """Hyper-parameters of supervised training."""
 
-    num_episodes: int = 16_000
+    num_episodes: int = 9_000
     learning_rate: float = 2e-3
     warmup: float = 0.02  # share of the episodes in which the learning rate rises
     weight_decay: float = 0.01

@@ -42,8 +42,8 @@ class WarmStart:
     layers: int = 4
     sharpness: float = 1.0  # of the expert's search
     noise: float = 0.1  # share of its commands that are slips
-    short_until: float = 0.25  # share of the training that shows the first steps alone
-    whole_from: float = 0.6  # share of it from which episodes are shown whole
+    short_until: float = 0.3  # share of the training that shows the first steps alone
+    whole_from: float = 0.7  # share of it from which episodes are shown whole
     save_every: int = 500  # episodes
     imitation: Imitation = field(default_factory=Imitation)
 
