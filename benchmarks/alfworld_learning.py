@@ -80,7 +80,8 @@ def play(out: Path, games: Path, overrides: Sequence[str], *arguments: str) -> t
     if not kept.exists():
         settings = [f"env.data={games}", f"trainer.default_root_dir={out}", *overrides, *arguments]
         call("test", settings, out / "test.log")
-        with (out / "metrics.csv").open() as file:
+        newest = max(out.glob("test/*/metrics.csv"))  # folders are named by date
+        with newest.open() as file:
             row = [row for row in csv.DictReader(file) if row.get("test/games")][-1]
         played = round(float(row["test/games"]))
         kept.write_text(json.dumps([round(float(row["test/success_micro"]) * played), played]))
