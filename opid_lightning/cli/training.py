@@ -60,6 +60,7 @@ def quieten_libraries() -> None:
         r"`isinstance\(treespec, LeafSpec\)`",  # between Lightning 2.6 and torch 2.13
         "Checkpoint directory .* exists and is not empty",  # of a run that goes on
         "The '.*_dataloader' does not have many workers",  # loaders over what lies in memory
+        "It is recommended to use `self.log.*sync_dist",  # vLLM makes a process group of one
     ):
         warnings.filterwarnings("ignore", message)
 
