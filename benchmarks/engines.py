@@ -38,7 +38,6 @@ class LockStep:
     """
 
     generation: Generation
-    slots: int
     queued: deque[SampleRequest] = field(default_factory=deque)
 
     @property
@@ -102,7 +101,7 @@ class Bench:
         wave = max(1, slots // 8) if lock_step else num_games
         rollout = Rollout(max_response_tokens=self.response_tokens, max_concurrent=slots)
         with sampler.serving(self.policy) as generation:
-            served = LockStep(generation, slots) if lock_step else generation
+            served = LockStep(generation) if lock_step else generation
             start = time.perf_counter()
             played = [
                 trajectory

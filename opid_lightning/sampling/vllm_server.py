@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import httpx
-import torch
 
 from opid_lightning.lm.policy import stop_ids
 from opid_lightning.protocols import Generation
@@ -22,7 +20,12 @@ from opid_lightning.sampling.server_generation import OverHTTP
 from opid_lightning.sampling.server_launch import log_folder, own_processes
 from opid_lightning.sampling.server_sync import FileTransfer, Transfer, Weights
 from opid_lightning.sampling.server_traffic import Traffic
-from opid_lightning.sampling.vllm import PARITY_BOUNDS
+from opid_lightning.sampling.vllm_settings import (
+    PARITY_BOUNDS,
+    check_ranges,
+    dtype_here,
+    memory_arguments,
+)
 from opid_lightning.types import Policy
 
 _FLEETS: dict[str, Fleet] = {}  # for the life of the process: starting takes as long as a rollout
@@ -60,18 +63,12 @@ class VLLMServer:
     engine: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("max_batch", "max_losses"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"sampler.{name} is {getattr(self, name)}, expected at least 1")
-        for name in ("cache_gib", "start_timeout_s", "answer_timeout_s"):
+        check_ranges(self.max_batch, self.memory_share, self.cache_gib, self.parity_bound)
+        if self.max_losses < 1:
+            raise ValueError(f"sampler.max_losses is {self.max_losses}, expected at least 1")
+        for name in ("start_timeout_s", "answer_timeout_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"sampler.{name} is {getattr(self, name)}, expected above 0")
-        if self.parity_bound is not None and self.parity_bound <= 0:
-            raise ValueError(f"sampler.parity_bound is {self.parity_bound}, expected above 0")
-        if not 0 < self.memory_share < 1:
-            raise ValueError(
-                f"sampler.memory_share is {self.memory_share}, expected above 0 and below 1"
-            )
         self._check_whose_servers()
 
     def _check_whose_servers(self) -> None:
@@ -99,7 +96,7 @@ class VLLMServer:
         way = self._way(policy)
         fleet = self._fleet(policy, way)
         start, restarts_before = time.perf_counter(), fleet.num_restarts
-        bound = self.parity_bound or PARITY_BOUNDS[self._dtype]
+        bound = self.parity_bound or PARITY_BOUNDS[dtype_here(self.dtype)]
         with self._transfer(policy, way) as transfer:
             fleet.version += 1
             weights = Weights.of(policy, fleet.version, transfer, bound)
@@ -113,12 +110,6 @@ class VLLMServer:
                 yield generation
             finally:
                 generation.close()
-
-    @property
-    def _dtype(self) -> str:
-        if self.dtype != "auto":
-            return self.dtype
-        return "bfloat16" if torch.cuda.is_available() else "float32"
 
     def _way(self, policy: Policy) -> Literal["file", "nccl"]:
         is_on_gpu = next(policy.model.parameters()).is_cuda
@@ -166,18 +157,11 @@ class VLLMServer:
         ]
 
     def _arguments(self, way: str) -> Mapping[str, Any]:
-        on_gpu = {"gpu_memory_utilization": self.memory_share}
-        on_cpu = {
-            "kv_cache_memory_bytes": int(self.cache_gib * 2**30),
-            "enforce_eager": True,  # compiling takes minutes, and a C++ compiler
-            "enable_chunked_prefill": False,  # as in vllm.py: it cannot take back a draw
-            "distributed_executor_backend": "uni",
-        }
         return {
-            "dtype": self._dtype,
+            "dtype": dtype_here(self.dtype),
             "max_num_seqs": self.max_batch,
             "max_model_len": self.max_positions,
-            **(on_gpu if torch.cuda.is_available() else on_cpu),
+            **memory_arguments(self.memory_share, self.cache_gib),
             **(server_nccl.ARGUMENT if way == "nccl" else {}),
-            **json.loads(json.dumps(self.engine)),
+            **self.engine,
         }
