@@ -9,9 +9,9 @@ from typing import Any
 import lightning
 
 from opid_lightning.hooks import RolloutCallback, iteration_number
-from opid_lightning.protocols import AnalysisError, Analyst
+from opid_lightning.protocols import Analyst
 from opid_lightning.skills.replay import record as append_to_record
-from opid_lightning.types import Hindsight, Skills, Trajectory
+from opid_lightning.types import Analysis, Hindsight, Skills, Trajectory
 
 
 class SkillExtraction(RolloutCallback):
@@ -47,7 +47,7 @@ class SkillExtraction(RolloutCallback):
         self.failed_only_after = failed_only_after
         self.record = record
         self._pool: ThreadPoolExecutor | None = None
-        self._analyses: dict[str, Future[Skills]] = {}
+        self._analyses: dict[str, Future[Analysis]] = {}
 
     def wants(self, iteration: int, won: bool) -> bool:
         """Whether the schedule has a trajectory of this iteration, counted from 1, analysed."""
@@ -64,7 +64,9 @@ class SkillExtraction(RolloutCallback):
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.max_workers, thread_name_prefix="analyst")
-        self._analyses[trajectory.id] = self._pool.submit(self.analyst, trajectory)
+        self._analyses[trajectory.id] = self._pool.submit(
+            self.analyst, trajectory, range(len(trajectory.steps))
+        )
 
     def on_rollout_end(
         self, trainer: lightning.Trainer, trajectories: Sequence[Trajectory]
@@ -110,12 +112,10 @@ def uses_skills(trainer: lightning.Trainer) -> bool:
     return bool(data.uses("episode") or data.uses("step"))
 
 
-def await_outcome(analysis: Future[Skills]) -> Skills | str:
-    """The skills, or why there are none. Other errors than AnalysisError rise."""
-    try:
-        return analysis.result()
-    except AnalysisError as error:
-        return error.reason
+def await_outcome(analysis: Future[Analysis]) -> Skills | str:
+    """The skills, or why there are none. Errors rise."""
+    found = analysis.result()
+    return found.failure if found.skills is None else found.skills
 
 
 def check_schedule(

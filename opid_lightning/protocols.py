@@ -8,6 +8,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from opid_lightning.types import (
     Action,
+    Analysis,
     Completion,
     Hindsight,
     Observation,
@@ -15,7 +16,6 @@ from opid_lightning.types import (
     Policy,
     PromptText,
     SampleRequest,
-    Skills,
     Task,
     Trajectory,
     Turn,
@@ -82,20 +82,30 @@ class Sampler(Protocol):
         """Takes over the policy's newest weights, then serves until the block ends."""
 
 
-class AnalysisError(Exception):
-    """An analyst's reply could not be used. `reason` is a short name that is counted."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
+class AnalystUnavailableError(ValueError):
+    """The analyst cannot work at all, as with a wrong key: the run has to stop."""
 
 
 @runtime_checkable
 class Analyst(Protocol):
-    """Reads a finished trajectory and writes skills. Called from several threads."""
+    """Reads finished trajectories and writes skills. Called from several threads."""
 
-    def __call__(self, trajectory: Trajectory) -> Skills:
-        """Raises AnalysisError where no skills can be had for this trajectory."""
+    @property
+    def identity(self) -> str:
+        """What an analysis depends on besides the trajectory and its candidates: the model, the
+        prompt's version, sampling settings. Analyses of equal identity are interchangeable."""
+
+    def start(self) -> None:
+        """Makes sure that it can work, before the first rollout; else AnalystUnavailableError."""
+
+    def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
+        """Step skills may be about the steps `candidates` alone.
+
+        A reply that cannot be used is an analysis with a failure. Raises AnalystUnavailableError.
+        """
+
+    def close(self) -> None:
+        """Gives back what `start` took."""
 
 
 @runtime_checkable

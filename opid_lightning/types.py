@@ -106,6 +106,7 @@ class SampleRequest:
     max_tokens: int
     temperature: float  # 0 is greedy
     seed: int  # the response depends on this and the prompt, not on its neighbours
+    schema: str = ""  # JSON schema that the response has to follow; blank: anything goes
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,32 @@ class Skills:
     episode_skill: str  # the workflow of a success, or rules that avoid a failure
     step_skills: Mapping[int, str]  # by 0-based step, in the analyst's order of importance
     episode_summary: str = ""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What analyses took of a language model."""
+
+    requests: int = 0  # sent, retries and repairs among them
+    retries: int = 0  # sent again after an error
+    repairs: int = 0  # sent to have an unusable reply mended
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0  # at the analyst's prices, in their currency
+
+    def __add__(self, other: Usage) -> Usage:
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Usage(*(mine + theirs for mine, theirs in pairs))
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What an analyst made of one trajectory: skills, or why there are none."""
+
+    skills: Skills | None
+    failure: str = ""  # a short name, which is counted
+    detail: str = ""
+    usage: Usage = Usage()
 
 
 AnalysisStatus = Literal["analysed", "failed", "skipped"]

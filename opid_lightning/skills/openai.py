@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from opid_lightning.skills.analysis_prompt import analysis_messages
-from opid_lightning.skills.parsing import keep_valid, parse_reply
-from opid_lightning.types import Skills, Trajectory
+from opid_lightning.skills.parsing import AnalysisError, keep_valid, parse_reply
+from opid_lightning.types import Analysis, Trajectory
 
 if TYPE_CHECKING:
     import openai
@@ -45,7 +46,17 @@ class OpenAI:
                 f"variable {self.key_variable}, or set base_url to an endpoint that needs none."
             )
 
-    def __call__(self, trajectory: Trajectory) -> Skills:
+    @property
+    def identity(self) -> str:
+        return f"{self!r} 1"
+
+    def start(self) -> None:
+        """Not probed yet."""
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
         messages: Any = analysis_messages(trajectory, self.max_step_skills, self.gamma)
         completion = self._client.chat.completions.create(
             model=self.model,
@@ -54,7 +65,11 @@ class OpenAI:
             max_tokens=self.max_tokens,
         )
         reply = completion.choices[0].message.content if completion.choices else None
-        return keep_valid(parse_reply(reply), len(trajectory.steps), self.max_step_skills)
+        try:
+            skills = keep_valid(parse_reply(reply), len(trajectory.steps), self.max_step_skills)
+        except AnalysisError as error:
+            return Analysis(None, error.reason, error.detail)
+        return Analysis(skills)
 
     @cached_property
     def _client(self) -> openai.OpenAI:

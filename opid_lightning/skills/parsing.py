@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from opid_lightning.protocols import AnalysisError
 from opid_lightning.skills.object_literals import ObjectsFound, find_objects
 from opid_lightning.types import Skills
 
 MAX_REPLY_CHARACTERS = 131_072
 # How a model writes that it has nothing to say.
 BLANK = ("", "none", "null")
+
+
+class AnalysisError(Exception):
+    """A reply that cannot be used. `reason` is a short name, which is counted."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
 
 
 def parse_reply(reply: str | None) -> Skills:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opid_lightning.protocols import AnalysisError
-from opid_lightning.types import Skills, Trajectory
+from opid_lightning.types import Analysis, Skills, Trajectory
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,23 @@ class Replay:
     def __post_init__(self) -> None:
         object.__setattr__(self, "analyses", read_record(Path(self.path)))
 
-    def __call__(self, trajectory: Trajectory) -> Skills:
+    @property
+    def identity(self) -> str:
+        return f"{self!r} 1"
+
+    def start(self) -> None:
+        """Read when made."""
+
+    def close(self) -> None:
+        """Holds nothing open."""
+
+    def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
         analysis = self.analyses.get(trajectory_key(trajectory))
         if analysis is None:
-            raise AnalysisError("not_recorded", f"{self.path} has no analysis of {trajectory.id}")
+            return Analysis(None, "not_recorded", f"{self.path} has none of {trajectory.id}")
         if isinstance(analysis, str):
-            raise AnalysisError(analysis, f"so recorded in {self.path} for {trajectory.id}")
-        return analysis
+            return Analysis(None, analysis, f"so recorded in {self.path} for {trajectory.id}")
+        return Analysis(analysis)
 
 
 def trajectory_key(trajectory: Trajectory) -> str:

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 
-from opid_lightning.protocols import AnalysisError
 from opid_lightning.skills.step_signals import Fault, StepSignals, read_signals
-from opid_lightning.types import Skills, Trajectory
+from opid_lightning.types import Analysis, Skills, Trajectory
 
 MAX_WORKFLOW_ACTIONS = 15
 MAX_EXAMPLES = 3
@@ -48,20 +47,37 @@ class Rules:
                 f"Rules.max_step_skills is {self.max_step_skills}; expected 0 or more."
             )
 
-    def __call__(self, trajectory: Trajectory) -> Skills:
-        if not trajectory.steps:
-            raise AnalysisError("no_steps", f"trajectory {trajectory.id} has no steps")
-        signals = read_signals(trajectory.steps)
-        if trajectory.won:
-            return self.learn_from_success(signals)
-        return self.learn_from_failure(signals)
+    @property
+    def identity(self) -> str:
+        return f"{self!r} 1"  # the number goes up where the same trajectory gets other skills
 
-    def learn_from_success(self, signals: Sequence[StepSignals]) -> Skills:
+    def start(self) -> None:
+        """Needs nothing."""
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+    def __call__(self, trajectory: Trajectory, candidates: Sequence[int] | None = None) -> Analysis:
+        """Without candidates, all steps are."""
+        if not trajectory.steps:
+            return Analysis(None, "no_steps", f"trajectory {trajectory.id} has no steps")
+        signals = read_signals(trajectory.steps)
+        learn = self.learn_from_success if trajectory.won else self.learn_from_failure
+        steps = range(len(signals)) if candidates is None else candidates
+        return Analysis(learn(signals, frozenset(steps)))
+
+    def learn_from_success(
+        self, signals: Sequence[StepSignals], candidates: frozenset[int]
+    ) -> Skills:
         """Half of the step skills at most are about faults, the others about what earned most."""
-        faulty = [signal for signal in worst_first(signals) if signal.fault != "returned"]
+        chosen = [signal for signal in signals if signal.step.index in candidates]
+        faulty = [signal for signal in worst_first(chosen) if signal.fault != "returned"]
         useful = [signal for signal in signals if signal.fault in (None, "returned")]
         num_keys = self.max_step_skills - min(len(faulty), self.max_step_skills // 2)
-        keys = {s.step.index: confirmation(s) for s in key_steps(useful)[:num_keys]}
+        keys = {
+            s.step.index: confirmation(s)
+            for s in [s for s in key_steps(useful) if s.step.index in candidates][:num_keys]
+        }
         corrections = {s.step.index: correction(s) for s in faulty}
         return Skills(
             episode_skill=workflow(useful),
@@ -69,9 +85,11 @@ class Rules:
             episode_summary=f"Succeeded in {len(signals)} steps, {len(faulty)} of them in vain.",
         )
 
-    def learn_from_failure(self, signals: Sequence[StepSignals]) -> Skills:
+    def learn_from_failure(
+        self, signals: Sequence[StepSignals], candidates: frozenset[int]
+    ) -> Skills:
         faulty = worst_first(signals)
-        corrections = {s.step.index: correction(s) for s in faulty}
+        corrections = {s.step.index: correction(s) for s in faulty if s.step.index in candidates}
         return Skills(
             episode_skill=rules_of_failure(signals, faulty),
             step_skills=first(corrections, self.max_step_skills),

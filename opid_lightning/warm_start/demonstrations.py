@@ -138,7 +138,9 @@ class Demonstrator:
         """Hindsight on the very episode, as when the policy is re-scored."""
         if rng.random() >= self.episode_skill_share:
             return ""
-        return Rules()(Trajectory(task, 0, "", steps, steps[-1].reward > 0)).episode_skill
+        skills = Rules()(Trajectory(task, 0, "", steps, steps[-1].reward > 0)).skills
+        assert skills is not None  # an episode has steps
+        return skills.episode_skill
 
     def _with_step_skill(
         self, text: PromptText, step: Step, decision: Decision, rng: random.Random

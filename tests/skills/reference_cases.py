@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from opid_lightning.protocols import AnalysisError
-from opid_lightning.skills.parsing import parse_reply
+from opid_lightning.skills.parsing import AnalysisError, parse_reply
 from opid_lightning.skills.routing import select_sources
 from opid_lightning.types import Skills
 from tests.golden.reader import Case

@@ -5,9 +5,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import openai
 import pytest
 
-from opid_lightning.protocols import AnalysisError
 from opid_lightning.skills.analysis_prompt import analysis_messages
 from opid_lightning.skills.openai import OpenAI
+from opid_lightning.skills.parsing import AnalysisError
 from opid_lightning.types import Skills
 from tests.builders import step_of, trajectory_of
 

@@ -7,8 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.protocols import AnalysisError
-from opid_lightning.skills.parsing import MAX_REPLY_CHARACTERS, keep_valid, parse_reply
+from opid_lightning.skills.parsing import (
+    MAX_REPLY_CHARACTERS,
+    AnalysisError,
+    keep_valid,
+    parse_reply,
+)
 from opid_lightning.types import Skills
 from tests.golden.reader import read_cases
 from tests.skills.reference_cases import parsing_agrees, same_skills, sources_agree

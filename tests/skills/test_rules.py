@@ -1,11 +1,14 @@
 import pytest
 
-from opid_lightning.protocols import AnalysisError
 from opid_lightning.skills.rules import Rules
 from opid_lightning.skills.step_signals import read_signals
 from tests.builders import step_of, trajectory_of
 
 ROOM, HALL = ("go hall", "look", "open box"), ("go room", "take key")
+
+
+def skills_of(trajectory):
+    return Rules()(trajectory).skills
 
 
 def faults(*steps):
@@ -50,7 +53,7 @@ def test_coming_back_to_an_earlier_situation_is_told_from_new_ones():
 
 def test_a_way_back_is_no_fault_of_a_success():
     steps = [step_of(i, f"walk {i}", place) for i, place in enumerate("ABCBD")]
-    skills = Rules()(trajectory_of(*steps, won=True))
+    skills = skills_of(trajectory_of(*steps, won=True))
     assert '"walk 2"' in skills.episode_skill
     assert skills.step_skills == {}
 
@@ -91,14 +94,14 @@ SUCCESS = trajectory_of(
 
 
 def test_the_workflow_of_a_success_is_its_faultless_actions_in_order():
-    assert Rules()(SUCCESS).episode_skill == (
+    assert skills_of(SUCCESS).episode_skill == (
         'This way of working solved the task. "go hall", then "take key", '
         'then "north" 2 times, then "open door".'
     )
 
 
 def test_step_skills_of_a_success_start_with_what_earned_reward_then_what_opened_up_most():
-    skills = Rules()(SUCCESS).step_skills
+    skills = skills_of(SUCCESS).step_skills
     assert list(skills) == [5, 0, 1]
     assert skills[5] == 'Choose "open door" now, as it is what the task rewards.'
     assert skills[1] == ('Do not choose "fly" now, as it is not available; try "go room".')
@@ -106,7 +109,7 @@ def test_step_skills_of_a_success_start_with_what_earned_reward_then_what_opened
 
 def test_a_long_workflow_keeps_its_last_actions_and_says_so():
     steps = [step_of(i, f"a{i}", f"room {i}") for i in range(20)]
-    skill = Rules()(trajectory_of(*steps, won=True)).episode_skill
+    skill = skills_of(trajectory_of(*steps, won=True)).episode_skill
     assert "Earlier steps" in skill
     assert '"a4"' not in skill
     assert '"a5", then "a6"' in skill
@@ -123,7 +126,7 @@ FAILURE = trajectory_of(
 
 
 def test_the_rules_of_a_failure_name_its_faults_and_what_was_never_tried():
-    assert Rules()(FAILURE).episode_skill == (
+    assert skills_of(FAILURE).episode_skill == (
         "Answer every time with one action in the required format. "
         'Choose only actions that are available; these were not: "fly", "look". '
         'Do not repeat a choice in a situation you have been in: "go hall". '
@@ -133,24 +136,24 @@ def test_the_rules_of_a_failure_name_its_faults_and_what_was_never_tried():
 
 
 def test_step_skills_of_a_failure_stand_at_its_faults_the_worst_first():
-    skills = Rules()(FAILURE).step_skills
+    skills = skills_of(FAILURE).step_skills
     assert list(skills) == [0, 4, 5, 3, 2]
     assert skills[3] == 'Leave the loop: you chose "go hall" here before; try "open box".'
 
 
 def test_a_failure_without_fault_still_has_a_rule():
-    skills = Rules()(trajectory_of(step_of()))
+    skills = skills_of(trajectory_of(step_of()))
     assert skills.episode_skill.startswith("No single action was at fault")
     assert skills.step_skills == {}
 
 
 def test_at_most_k_step_skills_are_written():
-    assert list(Rules(2)(FAILURE).step_skills) == [0, 4]
-    assert Rules(0)(SUCCESS).step_skills == {}
+    assert list(Rules(2)(FAILURE).skills.step_skills) == [0, 4]
+    assert Rules(0)(SUCCESS).skills.step_skills == {}
 
 
 def test_a_faulty_success_leaves_room_for_its_key_steps():
-    assert list(Rules(2)(SUCCESS).step_skills) == [5, 1]
+    assert list(Rules(2)(SUCCESS).skills.step_skills) == [5, 1]
 
 
 def test_the_same_trajectory_gives_the_same_skills():
@@ -158,8 +161,12 @@ def test_the_same_trajectory_gives_the_same_skills():
 
 
 def test_a_trajectory_without_steps_cannot_be_analysed():
-    with pytest.raises(AnalysisError, match="no_steps"):
-        Rules()(trajectory_of())
+    assert Rules()(trajectory_of()).failure == "no_steps"
+
+
+def test_step_skills_are_about_candidates_alone():
+    assert list(Rules()(FAILURE, [2, 3]).skills.step_skills) == [3, 2]
+    assert list(Rules()(SUCCESS, [0, 1]).skills.step_skills) == [0, 1]
 
 
 def test_a_negative_number_of_step_skills_is_refused():
