@@ -2,35 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from opid_lightning.skills.object_literals import ObjectsFound, find_objects
+from opid_lightning.skills.plain_text import plain_line, plain_lines
 from opid_lightning.types import Skills
 
+Reason = Literal[
+    "empty",
+    "too_long",
+    "not_json",  # no object at all
+    "truncated",  # ends inside its object
+    "missing_field",  # objects, but none with an episode skill
+    "blank_skill",
+    "step_out_of_range",  # step skills, but none of a candidate
+]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
 MAX_REPLY_CHARACTERS = 131_072
+MAX_DETAIL_CHARACTERS = 500  # it may quote the reply
 # How a model writes that it has nothing to say.
 BLANK = ("", "none", "null")
+UNREAD = "unread_step"  # a key of a step skill that is no whole number
 
 
 class AnalysisError(Exception):
     """A reply that cannot be used. `reason` is a short name, which is counted."""
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str) -> None:
+        if len(detail) > MAX_DETAIL_CHARACTERS:
+            detail = f"{detail[:MAX_DETAIL_CHARACTERS]}…"
         super().__init__(f"{reason}: {detail}")
-        self.reason = reason
+        self.reason: Reason = reason
         self.detail = detail
 
 
-def parse_reply(reply: str | None) -> Skills:
+@dataclass(frozen=True)
+class Reply:
+    """What a reply says, not yet held against the trajectory."""
+
+    skills: Skills
+    left_out: Mapping[str, int] = field(default_factory=dict)  # of step skills, by reason
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The skills that can be used, and how many step skills were left out for which reason."""
+
+    skills: Skills
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def detail(self) -> str:
+        """`left out: 2 step_out_of_range, 1 blank`; blank where nothing was."""
+        counts = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items())
+        return f"left out: {counts}" if counts else ""
+
+
+def parse_reply(reply: str | None) -> Reply:
     """The skills of a reply: its first outermost object with a key `episode_skill`.
 
     Fenced blocks come before the rest. An object inside another object or a list is never the
     answer, nor is what is left of a cut one. Raises AnalysisError with reason `empty`,
-    `too_long`, `not_json` (no object at all), `truncated` (it ends inside one) or
-    `missing_field` (objects, but none with an episode skill).
+    `too_long`, `not_json`, `truncated` or `missing_field`.
 
-    Values are turned to text, and step keys to whole numbers as `int` does it; keys that are
-    none are left out.
+    Values are turned to text, and step keys to whole numbers as `int` does it.
     """
     if not isinstance(reply, str) or not reply.strip():
         raise AnalysisError("empty", f"the reply is {reply!r}")
@@ -39,11 +78,13 @@ def parse_reply(reply: str | None) -> Skills:
             "too_long", f"{len(reply)} characters, expected at most {MAX_REPLY_CHARACTERS}"
         )
     answer = choose_answer(find_objects(reply), reply)
-    return Skills(
+    step_skills, left_out = read_step_skills(answer.get("step_skills"))
+    skills = Skills(
         episode_skill=str(answer["episode_skill"]),
-        step_skills=read_step_skills(answer.get("step_skills")),
+        step_skills=step_skills,
         episode_summary=str(answer.get("episode_summary", "")),
     )
+    return Reply(skills, left_out)
 
 
 def choose_answer(found: ObjectsFound, reply: str) -> Mapping[object, object]:
@@ -64,12 +105,15 @@ def ending(reply: str) -> str:
     return repr(reply[-80:])
 
 
-def read_step_skills(value: object) -> dict[int, str]:
-    """Whatever is no mapping holds no step skills. A later key replaces an equal earlier one."""
+def read_step_skills(value: object) -> tuple[dict[int, str], dict[str, int]]:
+    """The step skills, and what else stands there. Of equal steps the last counts."""
     if not isinstance(value, Mapping):
-        return {}
-    indexed = ((step_index(key), skill) for key, skill in value.items())
-    return {index: str(skill) for index, skill in indexed if index is not None}
+        is_none = not value or str(value).strip().lower() in BLANK
+        return {}, {} if is_none else {"not_by_step": 1}
+    indexed = [(step_index(key), skill) for key, skill in value.items()]
+    step_skills = {index: str(skill) for index, skill in indexed if index is not None}
+    num_unread = sum(index is None for index, _ in indexed)
+    return step_skills, {UNREAD: num_unread} if num_unread else {}
 
 
 def step_index(key: object) -> int | None:
@@ -83,32 +127,56 @@ def step_index(key: object) -> int | None:
 
 
 def keep_valid(
-    skills: Skills, num_steps: int, max_step_skills: int, max_characters: int = 4000
-) -> Skills:
-    """The skills that can be used on a trajectory of `num_steps` steps.
+    reply: Reply, candidates: Collection[int], max_step_skills: int, max_characters: int = 4000
+) -> Kept:
+    """The skills that can be used where `candidates` are the steps that step skills may be of.
 
-    Step skills that are blank or of steps that do not exist are left out, and of the others the
-    first `max_step_skills` are kept in the analyst's own order. Raises AnalysisError for a blank
-    episode skill (`blank_skill`) and a skill of more than `max_characters` (`too_long`).
+    Step skills that are blank or of other steps are left out, and of the rest the first
+    `max_step_skills` are kept in the analyst's own order. All texts are made plain. Raises
+    AnalysisError for a blank episode skill (`blank_skill`), a text of more than `max_characters`
+    (`too_long`), and where step skills were wanted and none is of a candidate
+    (`step_out_of_range`).
     """
-    episode_skill = clean(skills.episode_skill)
+    said = reply.skills
+    episode_skill = usable(plain_lines(short(said.episode_skill, "episode_skill", max_characters)))
     if not episode_skill:
-        raise AnalysisError("blank_skill", f"the episode skill is {skills.episode_skill!r}")
-    existing = {
-        index: text
-        for index, skill in skills.step_skills.items()
-        if 0 <= index < num_steps and (text := clean(skill))
-    }
-    kept = dict(list(existing.items())[:max_step_skills])
-    longest = max(len(skill) for skill in (episode_skill, *kept.values()))
-    if longest > max_characters:
+        raise AnalysisError("blank_skill", f"the episode skill is {said.episode_skill!r}")
+    summary = usable(plain_lines(short(said.episode_summary, "episode_summary", max_characters)))
+    if max_step_skills and candidates:
+        check_any_in_range(reply, candidates)
+    kept: dict[int, str] = {}
+    left_out = Counter(reply.left_out)
+    for index, skill in said.step_skills.items():
+        if index not in candidates:
+            left_out["step_out_of_range"] += 1
+        elif len(kept) == max_step_skills:
+            left_out["over_max_step_skills"] += 1
+        elif text := usable(plain_line(short(skill, f"step skill {index}", max_characters))):
+            kept[index] = text
+        else:
+            left_out["blank_step_skill"] += 1
+    return Kept(Skills(episode_skill, kept, summary), dict(left_out))
+
+
+def check_any_in_range(reply: Reply, candidates: Collection[int]) -> None:
+    """A reply without step skills is fine, one that only has unusable ones is not."""
+    steps, num_unread = reply.skills.step_skills, reply.left_out.get(UNREAD, 0)
+    if (steps or num_unread) and not any(index in candidates for index in steps):
         raise AnalysisError(
-            "too_long", f"a skill of {longest} characters, expected at most {max_characters}"
+            "step_out_of_range",
+            f"step skills of {list(steps)[:10]} and of {num_unread} keys that are no step; "
+            f"expected of {list(candidates)[:50]}",
         )
-    return Skills(episode_skill, kept, clean(skills.episode_summary))
 
 
-def clean(text: str) -> str:
-    """Without surrounding space; half characters, which nothing can encode, become `?`."""
-    stripped = text.strip().encode("utf-8", "replace").decode("utf-8")
-    return "" if stripped.lower() in BLANK else stripped
+def short(text: str, name: str, max_characters: int) -> str:
+    if len(text.strip()) <= max_characters:
+        return text
+    raise AnalysisError(
+        "too_long",
+        f"{name} has {len(text.strip())} characters, expected at most {max_characters}",
+    )
+
+
+def usable(text: str) -> str:
+    return "" if text.lower() in BLANK else text

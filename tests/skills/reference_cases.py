@@ -37,7 +37,7 @@ def parsing_agrees(case: Case) -> bool:
     reply = case.inputs["response"]
     theirs = case.outputs.get("parsed")
     try:
-        ours = parse_reply(reply)
+        ours = parse_reply(reply).skills
     except AnalysisError:
         return theirs is None or not theirs["episode_skill"].strip() or is_inner(reply)
     if theirs is None or not theirs["episode_skill"].strip():
