@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from opid_lightning.sampling.vllm_worker import EXTENSION
+from opid_lightning.servers.health import ServerGone, health
 from opid_lightning.types import TokenIds
 
 GENERATE = "/inference/v1/generate"
@@ -20,17 +21,6 @@ START_LINE = (
     "--enable-scale-out --skip-tokenizer-init --logprobs-mode processed_logprobs "
     f"--worker-extension-cls {EXTENSION}"
 )
-# A connection for each request: one that is kept may be closed by the server, after an error or
-# a pause, just when it is used again, which cannot be told from a server that dies. Proxies of
-# the environment are left out: they are for the way out of a cluster, not for its nodes.
-CONNECTIONS: Mapping[str, Any] = {
-    "limits": httpx.Limits(max_connections=None, max_keepalive_connections=0),
-    "trust_env": False,
-}
-
-
-class ServerGone(Exception):  # noqa: N818
-    """A server does not answer, or says that its engine is dead."""
 
 
 class ServerRefusedError(ValueError):
@@ -50,11 +40,7 @@ class ServerClient:
     http: httpx.Client
 
     def health(self) -> int | None:
-        """The status it answers with, 200 where it is well; none where it does not answer."""
-        try:
-            return self.http.get(f"{self.url}/health", timeout=10).status_code
-        except httpx.TransportError:
-            return None
+        return health(self.http, self.url)
 
     def get(self, path: str) -> Any:
         return self._ask("GET", path, None)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from opid_lightning.sampling.server_client import ServerClient, ServerGone
-from opid_lightning.sampling.server_process import ServerProcess
+from opid_lightning.sampling.server_client import ServerClient
 from opid_lightning.sampling.server_sync import Weights
 from opid_lightning.sampling.weights import Parity
+from opid_lightning.servers.health import ServerGone, wait_until_well
+from opid_lightning.servers.process import ServerProcess
 from opid_lightning.types import SampleRequest
 
 _log = logging.getLogger(__name__)
@@ -38,18 +38,7 @@ class Server:
             self.process.start()
 
     def wait(self, timeout_s: float) -> None:
-        """Until it is well; raises ServerGone where it ends first, or takes longer."""
-        deadline, pause = time.monotonic() + timeout_s, 0.1
-        while (status := self.client.health()) != 200:
-            if self.process is not None and not self.process.is_running:
-                raise ServerGone("it ended before it answered")
-            if status is not None and status < 500:
-                raise ServerGone(f"it answers /health with {status}, so it is no vLLM server")
-            if time.monotonic() > deadline:
-                found = "no answer" if status is None else f"/health was {status}"
-                raise ServerGone(f"{found} for {timeout_s:g} s")
-            time.sleep(pause)
-            pause = min(2 * pause, 2.0)
+        wait_until_well(self.client.http, self.client.url, self.process, timeout_s)
 
     def revive(self) -> None:
         self.life += 1

@@ -9,11 +9,12 @@ from typing import Any
 import httpx
 
 from opid_lightning.sampling.positions import check_positions
-from opid_lightning.sampling.server_client import GENERATE, ServerGone
+from opid_lightning.sampling.server_client import GENERATE
 from opid_lightning.sampling.server_fleet import Fleet, Server
 from opid_lightning.sampling.server_sync import Weights
 from opid_lightning.sampling.server_traffic import Address, Answer, Traffic
 from opid_lightning.sampling.vllm_settings import one_version
+from opid_lightning.servers.health import ServerGone
 from opid_lightning.types import Completion, Policy, SampleRequest
 
 

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from opid_lightning.sampling.server_client import ServerClient, ServerRefusedError
-from opid_lightning.sampling.server_process import free_port
 from opid_lightning.sampling.weights import WeightSyncError, weights_of
+from opid_lightning.servers.process import free_port
 from opid_lightning.types import Policy
 
 ARGUMENT = {"weight_transfer_config": {"backend": "nccl"}}  # of the server

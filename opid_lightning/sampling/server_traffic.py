@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 
-from opid_lightning.sampling.server_client import CONNECTIONS, GENERATE
+from opid_lightning.sampling.server_client import GENERATE
+from opid_lightning.servers.health import CONNECTIONS
 
 
 @dataclass(frozen=True)

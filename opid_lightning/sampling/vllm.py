@@ -17,10 +17,9 @@ from opid_lightning.sampling.vllm_engine import Engine, own_random_state
 from opid_lightning.sampling.vllm_settings import (
     PARITY_BOUNDS,
     check_ranges,
-    dtype_here,
-    memory_arguments,
     one_version,
 )
+from opid_lightning.servers.vllm import dtype_here, memory_arguments
 from opid_lightning.types import Completion, Policy, SampleRequest
 
 _ENGINES: dict[str, Engine] = {}  # for the life of the process

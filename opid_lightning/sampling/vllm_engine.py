@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from opid_lightning.sampling.vllm_settings import ARGUMENTS, INSTALL
+from opid_lightning.sampling.vllm_settings import ARGUMENTS
 from opid_lightning.sampling.weights import (
     Manifest,
     Parity,
@@ -25,6 +25,7 @@ from opid_lightning.sampling.weights import (
     trainer_logprobs,
     weights_of,
 )
+from opid_lightning.servers.vllm import INSTALL
 from opid_lightning.types import Policy, TokenIds
 
 # Read once, when vLLM is imported. Its worker must live in this process, where the weights are;

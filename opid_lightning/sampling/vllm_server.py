@@ -14,18 +14,18 @@ import httpx
 from opid_lightning.lm.policy import stop_ids
 from opid_lightning.protocols import Generation
 from opid_lightning.sampling import server_nccl
-from opid_lightning.sampling.server_client import CONNECTIONS, ServerClient
+from opid_lightning.sampling.server_client import ServerClient
 from opid_lightning.sampling.server_fleet import Fleet, Server
 from opid_lightning.sampling.server_generation import OverHTTP
-from opid_lightning.sampling.server_launch import log_folder, own_processes
+from opid_lightning.sampling.server_launch import own_processes
 from opid_lightning.sampling.server_sync import FileTransfer, Transfer, Weights
 from opid_lightning.sampling.server_traffic import Traffic
 from opid_lightning.sampling.vllm_settings import (
     PARITY_BOUNDS,
     check_ranges,
-    dtype_here,
-    memory_arguments,
 )
+from opid_lightning.servers.health import CONNECTIONS
+from opid_lightning.servers.vllm import dtype_here, log_folder, memory_arguments
 from opid_lightning.types import Policy
 
 _FLEETS: dict[str, Fleet] = {}  # for the life of the process: starting takes as long as a rollout

