@@ -57,14 +57,12 @@ class Rules:
     def close(self) -> None:
         """Holds nothing."""
 
-    def __call__(self, trajectory: Trajectory, candidates: Sequence[int] | None = None) -> Analysis:
-        """Without candidates, all steps are."""
+    def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
         if not trajectory.steps:
             return Analysis(None, "no_steps", f"trajectory {trajectory.id} has no steps")
         signals = read_signals(trajectory.steps)
         learn = self.learn_from_success if trajectory.won else self.learn_from_failure
-        steps = range(len(signals)) if candidates is None else candidates
-        return Analysis(learn(signals, frozenset(steps)))
+        return Analysis(learn(signals, frozenset(candidates)))
 
     def learn_from_success(
         self, signals: Sequence[StepSignals], candidates: frozenset[int]

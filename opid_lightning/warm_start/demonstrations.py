@@ -138,7 +138,8 @@ class Demonstrator:
         """Hindsight on the very episode, as when the policy is re-scored."""
         if rng.random() >= self.episode_skill_share:
             return ""
-        skills = Rules()(Trajectory(task, 0, "", steps, steps[-1].reward > 0)).skills
+        episode = Trajectory(task, 0, "", steps, steps[-1].reward > 0)
+        skills = Rules()(episode, range(len(steps))).skills
         assert skills is not None  # an episode has steps
         return skills.episode_skill
 

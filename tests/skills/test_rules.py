@@ -7,8 +7,8 @@ from tests.builders import step_of, trajectory_of
 ROOM, HALL = ("go hall", "look", "open box"), ("go room", "take key")
 
 
-def skills_of(trajectory):
-    return Rules()(trajectory).skills
+def skills_of(trajectory, analyst=Rules()):
+    return analyst(trajectory, range(len(trajectory.steps))).skills
 
 
 def faults(*steps):
@@ -148,20 +148,20 @@ def test_a_failure_without_fault_still_has_a_rule():
 
 
 def test_at_most_k_step_skills_are_written():
-    assert list(Rules(2)(FAILURE).skills.step_skills) == [0, 4]
-    assert Rules(0)(SUCCESS).skills.step_skills == {}
+    assert list(skills_of(FAILURE, Rules(2)).step_skills) == [0, 4]
+    assert skills_of(SUCCESS, Rules(0)).step_skills == {}
 
 
 def test_a_faulty_success_leaves_room_for_its_key_steps():
-    assert list(Rules(2)(SUCCESS).skills.step_skills) == [5, 1]
+    assert list(skills_of(SUCCESS, Rules(2)).step_skills) == [5, 1]
 
 
 def test_the_same_trajectory_gives_the_same_skills():
-    assert Rules()(FAILURE) == Rules()(FAILURE)
+    assert skills_of(FAILURE) == skills_of(FAILURE)
 
 
 def test_a_trajectory_without_steps_cannot_be_analysed():
-    assert Rules()(trajectory_of()).failure == "no_steps"
+    assert Rules()(trajectory_of(), ()).failure == "no_steps"
 
 
 def test_step_skills_are_about_candidates_alone():
