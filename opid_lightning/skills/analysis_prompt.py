@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
+from opid_lightning.skills.plain_text import CHAT_MARKER
 from opid_lightning.types import Trajectory
 
+PROMPT_VERSION = 1  # goes up with every change of what an analyst is asked
 INSTRUCTIONS = """\
 You review finished attempts of an agent that acts step by step in an environment, and write \
 down advice that it could have used.
@@ -28,32 +31,50 @@ mattered most. It may be empty.
 Advice is about how to decide. It does not mention this record, step numbers or returns.
 The answer must fit this JSON schema:
 {schema}"""
+REMINDER = "The record ends here. Answer with the one JSON object that was asked for."
+MARKER_START = re.compile(rf"(?=<[|\uff5c]|{CHAT_MARKER.pattern}).", re.IGNORECASE)
+NUM_CHARACTERS_LEFT = 200  # of an observation that is cut
 
 
 def analysis_messages(
-    trajectory: Trajectory, max_step_skills: int = 5, gamma: float = 0.95
+    trajectory: Trajectory,
+    candidates: Sequence[int],
+    max_step_skills: int = 5,
+    gamma: float = 0.95,
+    max_record_characters: int | None = None,
 ) -> list[dict[str, str]]:
     """Chat messages that ask for the skills of one trajectory.
 
     The analyst sees raw observations, not rendered prompts. JSON keeps each of them on its own
     line and inside quotes, so that nothing an environment says can end the record.
     """
-    schema = json.dumps(reply_schema(len(trajectory.steps), max_step_skills))
+    schema = json.dumps(reply_schema(candidates, max_step_skills))
     instructions = INSTRUCTIONS.format(gamma=gamma, max_step_skills=max_step_skills, schema=schema)
+    lines = record_lines(trajectory, candidates, gamma, max_record_characters)
     return [
         {"role": "system", "content": instructions},
-        {"role": "user", "content": "\n".join(record_lines(trajectory, gamma))},
+        {"role": "user", "content": "\n".join((*lines, REMINDER))},
     ]
 
 
-def record_lines(trajectory: Trajectory, gamma: float) -> list[str]:
+def record_lines(
+    trajectory: Trajectory,
+    candidates: Sequence[int],
+    gamma: float,
+    max_characters: int | None = None,
+) -> list[str]:
+    """One JSON object a line: the goal and outcome, then the steps.
+
+    Where they have more than `max_characters`, observations are cut from the oldest on, each with
+    a mark, until they fit or all are cut.
+    """
     returns = discounted_returns([step.reward for step in trajectory.steps], gamma)
-    head = {
+    head: dict[str, object] = {
         "goal": trajectory.goal,
         "outcome": "success" if trajectory.won else "failure",
-        "candidate_steps": [step.index for step in trajectory.steps],
+        "candidate_steps": list(candidates),
     }
-    steps = [
+    steps: list[dict[str, object]] = [
         {
             "step": step.index,
             "observation": step.observation.text,
@@ -62,7 +83,31 @@ def record_lines(trajectory: Trajectory, gamma: float) -> list[str]:
         }
         for step, value in zip(trajectory.steps, returns, strict=True)
     ]
-    return [json.dumps(line, ensure_ascii=False) for line in (head, *steps)]
+    lines = [json_line(line) for line in (head, *steps)]
+    size = sum(len(line) + 1 for line in lines)
+    for number, (step, line) in enumerate(zip(trajectory.steps, steps, strict=True), 1):
+        if max_characters is None or size <= max_characters:
+            break
+        cut = json_line({**line, "observation": cut_observation(step.observation.text)})
+        size += len(cut) - len(lines[number])
+        lines[number] = cut
+    return lines
+
+
+def cut_observation(text: str) -> str:
+    num_lost = len(text) - NUM_CHARACTERS_LEFT
+    mark = f"… [{num_lost} more characters left out of this record]"
+    return text if num_lost <= len(mark) else text[:NUM_CHARACTERS_LEFT] + mark
+
+
+def json_line(content: Mapping[str, object]) -> str:
+    """JSON in which what may be read as the mark of a chat template is written as escapes.
+
+    So a server that turns such marks into tokens finds none, and no sign is invisible.
+    """
+    line = json.dumps(content, ensure_ascii=False)
+    line = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+    return MARKER_START.sub(lambda start: f"\\u{ord(start.group()):04x}", line)
 
 
 def discounted_returns(rewards: Sequence[float], gamma: float) -> list[float]:
@@ -73,21 +118,30 @@ def discounted_returns(rewards: Sequence[float], gamma: float) -> list[float]:
     return returns[::-1]
 
 
-def reply_schema(num_steps: int, max_step_skills: int) -> dict[str, object]:
-    """JSON schema of a good reply about a trajectory of that many steps."""
+def reply_schema(candidates: Sequence[int], max_step_skills: int) -> dict[str, object]:
+    """JSON schema of a good reply where step skills may be of these steps."""
     sentence = {"type": "string", "minLength": 1}
-    step_skills = {
-        "type": "object",
-        "propertyNames": {"enum": [str(index) for index in range(num_steps)]},
-        "additionalProperties": sentence,
-        "maxProperties": max_step_skills,
-    }
     return {
         "type": "object",
         "properties": {
             "episode_summary": {"type": "string"},
             "episode_skill": sentence,
-            "step_skills": step_skills,
+            "step_skills": step_skills_schema(candidates, max_step_skills, sentence),
         },
         "required": ["episode_summary", "episode_skill", "step_skills"],
+        "additionalProperties": False,
+    }
+
+
+def step_skills_schema(
+    candidates: Sequence[int], max_step_skills: int, sentence: Mapping[str, object]
+) -> dict[str, object]:
+    if not candidates or not max_step_skills:
+        # Grammars refuse an empty enum.
+        return {"type": "object", "additionalProperties": False}
+    return {
+        "type": "object",
+        "propertyNames": {"enum": [str(index) for index in candidates]},
+        "additionalProperties": sentence,
+        "maxProperties": max_step_skills,
     }
