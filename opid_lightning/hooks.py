@@ -9,6 +9,7 @@ from typing import cast
 import lightning
 from lightning.pytorch.loops.progress import _ProcessedTracker
 
+from opid_lightning.protocols import Voice
 from opid_lightning.types import Experience, Hindsight, Trajectory
 
 
@@ -25,9 +26,10 @@ def iteration_number(trainer: lightning.Trainer) -> int:
 class RolloutCallback(lightning.Callback):
     """Override what you need. All hooks run in the main process and thread.
 
-    Order in an iteration: `on_stage_start("rollout")`, `on_trajectory_end` for each trajectory
-    while others still play, `on_stage_end("rollout")`, `on_rollout_end` inside the stage
-    "hindsight", the stage "scoring", `on_experience_end`; then Lightning's own train hooks.
+    Order in an iteration: `on_rollout_start`, `on_stage_start("rollout")`, `on_trajectory_end`
+    for each trajectory while others still play, `on_stage_end("rollout")`, `on_rollout_end` inside
+    the stage "hindsight", the stage "scoring", `on_experience_end`; then Lightning's own train
+    hooks.
     `pl_module.log_dict` works from `on_train_epoch_end`, not from these hooks: keep the figures
     until then. An evaluation fires the stage hooks alone, as stage "evaluation".
     """
@@ -40,6 +42,9 @@ class RolloutCallback(lightning.Callback):
 
     def on_stage_end(self, trainer: lightning.Trainer, stage: str, num_tokens: int) -> None:
         """A stage ended, having sampled or scored this many tokens."""
+
+    def on_rollout_start(self, trainer: lightning.Trainer, voice: Voice) -> None:
+        """The policy is served; the voice can be asked until `on_rollout_end` is over."""
 
     def on_trajectory_end(self, trainer: lightning.Trainer, trajectory: Trajectory) -> None:
         """One attempt is over; others may still play."""
@@ -89,6 +94,9 @@ class EvaluationBroadcast(Broadcast):
     def on_stage_end(self, stage: str, num_tokens: int) -> None:
         super().on_stage_end("evaluation", num_tokens)
 
+    def on_rollout_start(self, voice: Voice) -> None:
+        """Nobody asks."""
+
     def on_trajectory_end(self, trajectory: Trajectory) -> None:
         """Not analysed."""
 
@@ -99,6 +107,10 @@ class EvaluationBroadcast(Broadcast):
 @dataclass(frozen=True)
 class TrainingBroadcast(Broadcast):
     """The Listener of an iteration: tells them of every trajectory, and asks for the hindsight."""
+
+    def on_rollout_start(self, voice: Voice) -> None:
+        for callback in self.callbacks:
+            callback.on_rollout_start(self.trainer, voice)
 
     def on_trajectory_end(self, trajectory: Trajectory) -> None:
         for callback in self.callbacks:

@@ -10,6 +10,7 @@ from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.batching import Batching
 from opid_lightning.protocols import Listener, Sampler
 from opid_lightning.rollout import Rollout, SessionPool
+from opid_lightning.sampling.shared_generation import SharedGeneration
 from opid_lightning.scoring import score_rows
 from opid_lightning.skills.injection import Injection
 from opid_lightning.skills.routing import Routing
@@ -55,10 +56,14 @@ class Iteration:
         actors: Actors,
         listener: Listener,
     ) -> Experience:
-        with sampler.serving(actors.policy) as generation:
-            trajectories = self.rollout(sessions, tasks, generation, actors.encode, seed, listener)
+        with (
+            sampler.serving(actors.policy) as generation,
+            SharedGeneration(generation, actors.policy, actors.encode) as shared,
+        ):
+            listener.on_rollout_start(shared)
+            trajectories = self.rollout(sessions, tasks, shared, actors.encode, seed, listener)
             sampler_metrics = dict(generation.metrics)
-        hindsight = self.look_back(trajectories, listener)
+            hindsight = self.look_back(trajectories, listener)
         rows = self.route(trajectories, hindsight, actors.encode)
         plan = self.batching.plan([row.prompt_ids + row.response_ids for row in rows], seed)
         temperature, layout = self.rollout.temperature, self.batching.layout
@@ -69,7 +74,10 @@ class Iteration:
         return Experience(number, trajectories, hindsight, samples, plan, sampler_metrics)
 
     def look_back(self, trajectories: tuple[Trajectory, ...], listener: Listener) -> Hindsight:
-        """Collects the skills that were being written while the rollout still went on."""
+        """Collects the skills that were being written while the rollout still went on.
+
+        The policy is still served, as it may be the one that writes them.
+        """
         listener.on_stage_start("hindsight", len(trajectories))
         hindsight = listener.on_rollout_end(trajectories)
         listener.on_stage_end("hindsight", 0)

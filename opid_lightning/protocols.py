@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Literal, Protocol, runtime_checkable
 
@@ -10,6 +12,7 @@ from opid_lightning.types import (
     Action,
     Analysis,
     Completion,
+    Exchange,
     Hindsight,
     Observation,
     Opening,
@@ -68,8 +71,43 @@ class Generation(Protocol):
 
     def submit(self, request: SampleRequest) -> None: ...
 
-    def collect(self) -> Sequence[Completion]:
-        """Waits until at least one submitted request is finished; returns all that are."""
+    def collect(self, patience_s: float = math.inf) -> Sequence[Completion]:
+        """Waits until at least one submitted request is finished, or about so long.
+
+        Returns all that are finished.
+        """
+
+
+class RequestTooLongError(ValueError):
+    """Prompt and longest response need more positions than the model has."""
+
+
+class VoiceEndedError(Exception):
+    """The policy is not served any more, so what it was asked stays without an answer."""
+
+
+@runtime_checkable
+class Voice(Protocol):
+    """The policy while it is served for a rollout, for others who want to ask it something."""
+
+    @property
+    def identity(self) -> str:
+        """Equal for equal weights, also in another process."""
+
+    def ask(
+        self, message: str, *, max_tokens: int, temperature: float, seed: int, schema: str = ""
+    ) -> Future[Exchange]:
+        """A user message, from any thread, at any time; answered when the engine gets to it.
+
+        The future raises RequestTooLongError, another ValueError where the sampler refuses the
+        request, or VoiceEndedError.
+        """
+
+    def advance(self) -> None:
+        """Lets the engine work on what was asked, for a moment.
+
+        In the thread of the rollout, which does so by itself while it lasts.
+        """
 
 
 @runtime_checkable
@@ -111,6 +149,9 @@ class Analyst(Protocol):
 @runtime_checkable
 class Listener(Protocol):
     """Hears an iteration while it happens; `on_rollout_end` answers with the hindsight."""
+
+    def on_rollout_start(self, voice: Voice) -> None:
+        """The voice can be asked until `on_rollout_end` is over."""
 
     def on_stage_start(self, stage: str, total: int) -> None: ...
 

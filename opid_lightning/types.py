@@ -122,6 +122,14 @@ class Completion:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """What the policy was asked beside a rollout, and what it answered."""
+
+    request: SampleRequest
+    completion: Completion
+
+
+@dataclass(frozen=True)
 class Step:
     """One step `t` of a trajectory: prompt `h_t`, response `y_t`, what came of it."""
 

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -155,8 +156,8 @@ class OverheardGeneration:
         self.prompts.append(request.prompt_ids)
         self.generation.submit(request)
 
-    def collect(self) -> Sequence[Completion]:
-        return self.generation.collect()
+    def collect(self, patience_s: float = math.inf) -> Sequence[Completion]:
+        return self.generation.collect(patience_s)
 
 
 def test_no_skill_text_reaches_the_sampler(tmp_path: Path) -> None:

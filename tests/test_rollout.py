@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import pytest
 from opid_lightning.envs.keydoor import Keydoor
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.protocols import Generation, Session
+from opid_lightning.protocols import Generation, Session, Voice
 from opid_lightning.rollout import Rollout, SessionPool
 from opid_lightning.sampling.hugging_face import HuggingFace
 from opid_lightning.sampling.scripted import Scripted
@@ -42,6 +43,9 @@ class Heard:
     def on_stage_end(self, stage: str, num_tokens: int) -> None:
         self.events.append(("end", stage, num_tokens))
 
+    def on_rollout_start(self, voice: Voice) -> None:
+        raise AssertionError("the rollout does not say that it starts")
+
     def on_trajectory_end(self, trajectory: Trajectory) -> None:
         self.events.append(("trajectory", trajectory.id))
 
@@ -66,7 +70,7 @@ class NewestFirst:
         self.requests.append(request)
         self.most_waiting = max(self.most_waiting, len(self.waiting))
 
-    def collect(self) -> Sequence[Completion]:
+    def collect(self, patience_s: float = math.inf) -> Sequence[Completion]:
         request = self.waiting.pop()
         answer = self.reply_to(request)
         version = self.weights_of_answers

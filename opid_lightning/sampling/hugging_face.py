@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 from opid_lightning.lm.policy import stop_ids
 from opid_lightning.protocols import Generation
 from opid_lightning.sampling.positions import check_positions
+from opid_lightning.sampling.schemas import check_is_free
 from opid_lightning.sampling.whole_prompts import Drawn, WholePrompts
 from opid_lightning.types import Completion, Policy, SampleRequest
 
@@ -91,11 +93,13 @@ class _Batches:
         return {"batch_mean": self.num_answered / max(self.num_batches, 1)}
 
     def submit(self, request: SampleRequest) -> None:
+        check_is_free(request, "hf")
         config = getattr(self.policy.model, "config", None)
         check_positions(request, getattr(config, "max_position_embeddings", None))
         self.waiting.append(request)
 
-    def collect(self) -> Sequence[Completion]:
+    def collect(self, patience_s: float = math.inf) -> Sequence[Completion]:
+        """A batch cannot be left before it ends, however short patience is."""
         assert self.waiting, "nothing was submitted, so there is nothing to wait for"
         size = min(self.max_batch, len(self.waiting))
         requests = [self.waiting.popleft() for _ in range(size)]

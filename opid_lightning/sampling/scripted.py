@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 
 from opid_lightning.lm.policy import stop_ids
 from opid_lightning.protocols import Generation
+from opid_lightning.sampling.schemas import check_is_free
 from opid_lightning.types import Completion, Policy, SampleRequest
 
 
@@ -48,6 +50,7 @@ class _Script:
         return {}
 
     def submit(self, request: SampleRequest) -> None:
+        check_is_free(request, "scripted")
         tokenizer = self.policy.tokenizer
         reply = self._reply(request)
         ids = [*tokenizer.encode(reply, add_special_tokens=False), self.stop_id]
@@ -59,7 +62,7 @@ class _Script:
         self.waiting.append(Completion(request.id, tuple(ids), logprobs, text, is_cut))
         self.num_answered += 1
 
-    def collect(self) -> Sequence[Completion]:
+    def collect(self, patience_s: float = math.inf) -> Sequence[Completion]:
         """One at a time, so that episodes move on at different paces, as with an engine."""
         assert self.waiting, "nothing was submitted, so there is nothing to wait for"
         return [self.waiting.popleft()]

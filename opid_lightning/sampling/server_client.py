@@ -18,7 +18,7 @@ from opid_lightning.types import TokenIds
 GENERATE = "/inference/v1/generate"
 START_LINE = (
     "VLLM_SERVER_DEV_MODE=1 python -m vllm.entrypoints.openai.api_server --model FOLDER "
-    "--enable-scale-out --skip-tokenizer-init --logprobs-mode processed_logprobs "
+    "--enable-scale-out --logprobs-mode processed_logprobs "
     f"--worker-extension-cls {EXTENSION}"
 )
 

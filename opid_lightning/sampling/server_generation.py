@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,12 +50,13 @@ class OverHTTP:
         check_positions(request, self.fleet.max_positions, "the server")
         self._ask(min(self.fleet.servers, key=lambda server: len(server.asked)), request)
 
-    def collect(self) -> Sequence[Completion]:
+    def collect(self, patience_s: float = math.inf) -> Sequence[Completion]:
         assert self._num_outstanding, "nothing was submitted, so there is nothing to wait for"
+        end = time.monotonic() + patience_s
         completions: list[Completion] = []
-        while not completions:
+        while not completions and (left_s := end - time.monotonic()) >= 0:
             # What was answered before a server was lost need not be asked again.
-            for answer in sorted(self.traffic.wait(), key=_is_bad):
+            for answer in sorted(self.traffic.wait(left_s), key=_is_bad):
                 completions += self._hear(answer)
         return completions
 
@@ -79,7 +82,7 @@ class OverHTTP:
 
     def _ask(self, server: Server, request: SampleRequest) -> None:
         server.asked[request.id] = request
-        settings = {
+        settings: dict[str, Any] = {
             "temperature": request.temperature,
             "seed": request.seed,
             "max_tokens": request.max_tokens,
@@ -87,6 +90,8 @@ class OverHTTP:
             "logprobs": 0,  # of the sampled token alone
             "detokenize": False,
         }
+        if request.schema:
+            settings["structured_outputs"] = {"json": request.schema}
         body = {"token_ids": list(request.prompt_ids), "sampling_params": settings}
         self.traffic.send(Address(request.id, server.client.url, server.life), body)
 

@@ -24,7 +24,7 @@ def own_processes(
 ) -> dict[str, ServerProcess]:
     """By their URLs; with logs in `folder`, beside the model's description."""
     check_installed("sampler=vllm_server", "sampler.urls")
-    policy.model.config.save_pretrained(folder / "model")  # type: ignore[operator,union-attr]
+    vllm_settings.describe(policy, folder / "model")
     given = {**ARGUMENTS, **arguments, "model": str(folder / "model")}
     processes: dict[str, ServerProcess] = {}
     while len(processes) < count:

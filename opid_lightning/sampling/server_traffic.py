@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import queue
 import threading
 from collections.abc import Mapping
@@ -52,9 +53,12 @@ class Traffic:
 
         self._loop.call_soon_threadsafe(start)
 
-    def wait(self) -> list[Answer]:
-        """At least one answer, and whichever else have arrived."""
-        answers = [self._arrived.get()]
+    def wait(self, patience_s: float = math.inf) -> list[Answer]:
+        """At least one answer, and whichever else have arrived; none where none came so soon."""
+        try:
+            answers = [self._arrived.get(timeout=min(patience_s, threading.TIMEOUT_MAX))]
+        except queue.Empty:
+            return []
         while not self._arrived.empty():
             answers.append(self._arrived.get())
         return answers

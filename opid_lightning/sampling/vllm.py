@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -107,10 +108,13 @@ class InProcess:
 
     def submit(self, request: SampleRequest) -> None:
         from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         check_positions(request, self.engine.llm.model_config.max_model_len, "the engine")
         settings = SamplingParams(
+            structured_outputs=StructuredOutputsParams(json=request.schema)
+            if request.schema
+            else None,
             temperature=request.temperature,
             seed=request.seed,
             max_tokens=request.max_tokens,
@@ -123,14 +127,15 @@ class InProcess:
         prompt = {"prompt_token_ids": list(request.prompt_ids)}
         self.engine.llm.add_request(request.id, prompt, settings)
 
-    def collect(self) -> Sequence[Completion]:
+    def collect(self, patience_s: float = math.inf) -> Sequence[Completion]:
         assert self.asked, "nothing was submitted, so there is nothing to wait for"
-        while True:
+        end = time.monotonic() + patience_s
+        finished: list[Any] = []
+        while not finished and time.monotonic() <= end:
             self.num_steps += 1
             self.num_running += len(self.asked)
             finished = [output for output in self.engine.llm.step() if output.finished]
-            if finished:
-                return [self._completion(output) for output in finished]
+        return [self._completion(output) for output in finished]
 
     def _completion(self, output: Any) -> Completion:
         del self.asked[output.request_id]

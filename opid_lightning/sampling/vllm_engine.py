@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from opid_lightning.sampling.vllm_settings import ARGUMENTS
+from opid_lightning.sampling.vllm_settings import ARGUMENTS, describe
 from opid_lightning.sampling.weights import (
     Manifest,
     Parity,
@@ -72,7 +73,7 @@ class Engine:
         import_vllm()
         threads, set_threads = torch.get_num_threads(), torch.set_num_threads
         with tempfile.TemporaryDirectory(prefix="opid_lightning-") as folder, own_random_state():
-            policy.model.config.save_pretrained(folder)  # type: ignore[operator,union-attr]
+            describe(policy, Path(folder))
             engine = cls(start(folder, arguments))
             engine.try_out(policy)
         # On CPU it replaces the function by one that does nothing, for the whole process.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from opid_lightning.sampling.vllm_worker import EXTENSION
 from opid_lightning.sampling.weights import WeightSyncError
+from opid_lightning.types import Policy
 
 PARITY_BOUNDS = {"float32": 0.01, "bfloat16": 0.5, "float16": 0.5}  # nats, mean over the probe
 ARGUMENTS: Mapping[str, Any] = {
     "load_format": "dummy",  # so that nothing but a sync can make it answer rightly
-    "skip_tokenizer_init": True,  # token ids go in and come out
+    # Weak models would fill a response with the whitespace that JSON allows.
+    "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
     "logprobs_mode": "processed_logprobs",  # at the temperature that is sampled at
     "worker_extension_cls": EXTENSION,
     "enable_prefix_caching": True,
@@ -33,6 +36,12 @@ def check_ranges(
         raise ValueError(f"sampler.cache_gib is {cache_gib}, expected above 0")
     if parity_bound is not None and parity_bound <= 0:
         raise ValueError(f"sampler.parity_bound is {parity_bound}, expected above 0")
+
+
+def describe(policy: Policy, folder: Path) -> None:
+    """All that vLLM reads of a policy. Its tokenizer is for schemas; token ids go in and out."""
+    policy.model.config.save_pretrained(folder)  # type: ignore[operator,union-attr]
+    policy.tokenizer.save_pretrained(folder)
 
 
 def one_version(versions: Iterable[str]) -> int:

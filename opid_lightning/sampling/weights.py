@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -51,6 +53,12 @@ def weights_of(policy: Policy) -> Iterator[tuple[str, Tensor]]:
 
 def manifest_of(weights: Iterable[tuple[str, Tensor]]) -> Manifest:
     return {name: TensorRecord.of(tensor) for name, tensor in weights}
+
+
+def fingerprint_of(weights: Iterable[tuple[str, Tensor]]) -> str:
+    """Of all tensors with their names; equal for equal weights, in any process."""
+    manifest = as_json(manifest_of(weights))
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def as_json(manifest: Manifest) -> dict[str, dict[str, Any]]:

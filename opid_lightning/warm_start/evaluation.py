@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from opid_lightning.envs.alfworld.environment import ALFWorld
 from opid_lightning.lm.chat import encode_chat
+from opid_lightning.protocols import Voice
 from opid_lightning.rollout import Rollout, SessionPool
 from opid_lightning.sampling.hugging_face import HuggingFace
 from opid_lightning.success import Success, success_of
@@ -22,6 +23,8 @@ class Silent:
     def on_stage_progress(self, stage: str, done: int) -> None: ...
 
     def on_stage_end(self, stage: str, num_tokens: int) -> None: ...
+
+    def on_rollout_start(self, voice: Voice) -> None: ...
 
     def on_trajectory_end(self, trajectory: Trajectory) -> None: ...
 
