@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import lightning
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_warn
 
+from opid_lightning.callbacks.analysis_account import Account, account_of, summary
+from opid_lightning.callbacks.analysis_failures import FailurePolicy, OnLowSuccess, Recent
+from opid_lightning.callbacks.analysis_schedule import Schedule
 from opid_lightning.hooks import RolloutCallback, iteration_number
 from opid_lightning.protocols import Analyst
-from opid_lightning.skills.replay import record as append_to_record
-from opid_lightning.types import Analysis, Hindsight, Skills, Trajectory
+from opid_lightning.skills.budget import Budget
+from opid_lightning.skills.cache import AnalysisCache
+from opid_lightning.skills.stream import AnalysisStream, Outcome
+from opid_lightning.types import Hindsight, Trajectory
+
+CACHE = "analyses.sqlite"
 
 
 class SkillExtraction(RolloutCallback):
@@ -23,68 +33,126 @@ class SkillExtraction(RolloutCallback):
     Args:
         analyst: writes the skills; called from up to `max_workers` threads.
         max_workers: trajectories that are analysed at the same time.
+        deadline_s: how long the end of the rollout is waited after; what is late has no skills in
+            this iteration, and is kept for the next time. None waits for all.
         start_after: iterations at the start that go without skills, as all do while the weights
             of both levels are 0.
         stop_after: the last iteration with skills; none is all.
         failed_only_after: the last iteration whose successes are analysed; none is all.
-        record: a file to which every analysis is added, for the analyst `Replay`.
+        cache: a file that keeps all analyses, so that none is paid for twice; several runs may
+            share it. None is `analyses.sqlite` in the run's folder.
+        budget: the cost at which nothing more is asked; what a resumed run spent before counts.
+        max_tokens_spent: the same in tokens of prompts and completions.
+        min_success_share: of the last `window` analyses, how many at least have to succeed.
+        window: analyses over which that share is taken.
+        on_low_success: whether the run stops where fewer succeed, or goes on as GRPO with a
+            warning in each iteration.
     """
 
     def __init__(
         self,
         analyst: Analyst,
         max_workers: int = 8,
+        deadline_s: float | None = 120.0,
         start_after: int = 0,
         stop_after: int | None = None,
         failed_only_after: int | None = None,
-        record: str | None = None,
+        cache: str | None = None,
+        budget: float | None = None,
+        max_tokens_spent: int | None = None,
+        min_success_share: float = 0.5,
+        window: int = 64,
+        on_low_success: OnLowSuccess = "stop",
     ) -> None:
-        check_schedule(max_workers, start_after, stop_after, failed_only_after)
+        check_waiting(max_workers, deadline_s)
         self.analyst = analyst
         self.max_workers = max_workers
-        self.start_after = start_after
-        self.stop_after = stop_after
-        self.failed_only_after = failed_only_after
-        self.record = record
-        self._pool: ThreadPoolExecutor | None = None
-        self._analyses: dict[str, Future[Analysis]] = {}
+        self.deadline_s = deadline_s
+        self.schedule = Schedule(start_after, stop_after, failed_only_after)
+        self.cache = cache
+        self.budget = Budget(budget, max_tokens_spent)
+        self.failure_policy = FailurePolicy(min_success_share, window, on_low_success)
+        self.total = Account()  # of all iterations so far
+        self._recent = Recent(window)
+        self._stream: AnalysisStream | None = None
+        self._began_at = 0.0
+        self._metrics: dict[str, float] = {}
 
-    def wants(self, iteration: int, won: bool) -> bool:
-        """Whether the schedule has a trajectory of this iteration, counted from 1, analysed."""
-        if iteration <= self.start_after:
-            return False
-        if self.stop_after is not None and iteration > self.stop_after:
-            return False
-        return not won or self.failed_only_after is None or iteration <= self.failed_only_after
+    def on_fit_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """Fails here, and not after the first rollout, where the analyst cannot work."""
+        if not uses_skills(trainer):
+            return
+        folder = Path(trainer.default_root_dir).absolute()
+        cache = AnalysisCache(self.cache or folder / CACHE)
+        self._stream = AnalysisStream(
+            self.analyst, cache, str(folder), self.max_workers, self.budget
+        )
+        self.analyst.start()
+
+    def on_stage_start(self, trainer: lightning.Trainer, stage: str, total: int) -> None:
+        if stage == "rollout":
+            self._began_at = time.monotonic()
 
     def on_trajectory_end(self, trainer: lightning.Trainer, trajectory: Trajectory) -> None:
-        if not self.wants(iteration_number(trainer) + 1, trajectory.won) or not uses_skills(
-            trainer
-        ):
+        if self._stream is None:
             return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.max_workers, thread_name_prefix="analyst")
-        self._analyses[trajectory.id] = self._pool.submit(
-            self.analyst, trajectory, range(len(trajectory.steps))
-        )
+        if self.schedule.wants(iteration_number(trainer) + 1, trajectory.won):
+            self._stream.submit(trajectory, range(len(trajectory.steps)))
 
     def on_rollout_end(
         self, trainer: lightning.Trainer, trajectories: Sequence[Trajectory]
     ) -> Hindsight:
-        analyses, self._analyses = self._analyses, {}
-        skills: dict[str, Skills] = {}
-        failures: dict[str, str] = {}
-        for trajectory in trajectories:
-            if trajectory.id not in analyses:
-                continue
-            outcome = await_outcome(analyses[trajectory.id])
-            if isinstance(outcome, str):
-                failures[trajectory.id] = outcome
-            else:
-                skills[trajectory.id] = outcome
-            if self.record is not None:
-                append_to_record(self.record, trajectory, outcome)
-        return Hindsight(skills, failures)
+        if self._stream is None:
+            return Hindsight()
+        ended_at = time.monotonic()
+        outcomes = self._stream.collect(self.deadline_s)
+        exposed_s = time.monotonic() - ended_at
+        account = account_of(outcomes, self._began_at, self._stream.newly_spent(), exposed_s)
+        self._metrics = account.metrics()
+        self.total += account
+        self._judge(trainer, outcomes)
+        return hindsight_of(outcomes)
+
+    def _judge(self, trainer: lightning.Trainer, outcomes: Mapping[str, Outcome]) -> None:
+        """Stops the run where too few analyses succeed, or warns."""
+        ended = sorted(outcomes.values(), key=lambda outcome: outcome.ended_at)
+        self._recent.add(outcome.analysis.failure for outcome in ended)
+        complaint = self.failure_policy.complaint(self._recent)
+        if not complaint:
+            return
+        if self.failure_policy.on_low_success == "stop":
+            raise ValueError(
+                f"{complaint} To go on as GRPO where skills are missing: "
+                "callbacks.skill_extraction.on_low_success=continue."
+            )
+        number = iteration_number(trainer) + 1
+        rank_zero_warn(f"Iteration {number} is GRPO where skills are missing. {complaint}")
+
+    def on_train_epoch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        if self._stream is not None:
+            pl_module.log_dict(self._metrics, on_step=False, on_epoch=True)
+
+    def on_train_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        if self._stream is None or not self.total.submitted or not trainer.is_global_zero:
+            return
+        print(f"\n{summary(self.total, self._stream.spent)}")
+        totals = {f"total/{name}": value for name, value in self.total.metrics().items()}
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.summary.update(totals)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"total": self.total.as_state(), "recent": self._recent.reasons}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.total = Account.of_state(state_dict["total"])
+        self._recent.add(state_dict["recent"])
 
     def teardown(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
@@ -100,10 +168,10 @@ class SkillExtraction(RolloutCallback):
         self._stop()
 
     def _stop(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-        self._pool = None
-        self._analyses = {}
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+            self.analyst.close()
 
 
 def uses_skills(trainer: lightning.Trainer) -> bool:
@@ -112,22 +180,19 @@ def uses_skills(trainer: lightning.Trainer) -> bool:
     return bool(data.uses("episode") or data.uses("step"))
 
 
-def await_outcome(analysis: Future[Analysis]) -> Skills | str:
-    """The skills, or why there are none. Errors rise."""
-    found = analysis.result()
-    return found.failure if found.skills is None else found.skills
+def hindsight_of(outcomes: Mapping[str, Outcome]) -> Hindsight:
+    analyses = {name: outcome.analysis for name, outcome in outcomes.items()}
+    return Hindsight(
+        skills={name: a.skills for name, a in analyses.items() if a.skills is not None},
+        failures={name: a.failure for name, a in analyses.items() if a.skills is None},
+    )
 
 
-def check_schedule(
-    max_workers: int, start_after: int, stop_after: int | None, failed_only_after: int | None
-) -> None:
+def check_waiting(max_workers: int, deadline_s: float | None) -> None:
     if max_workers < 1:
         raise ValueError(f"SkillExtraction.max_workers is {max_workers}; expected 1 or more.")
-    for name, value in (("start_after", start_after), ("failed_only_after", failed_only_after)):
-        if value is not None and value < 0:
-            raise ValueError(f"SkillExtraction.{name} is {value}; expected 0 or more.")
-    if stop_after is not None and stop_after <= start_after:
+    if deadline_s is not None and deadline_s < 0:
         raise ValueError(
-            f"SkillExtraction would never run: stop_after is {stop_after} and start_after is "
-            f"{start_after}. Raise stop_after, or remove the callback for plain GRPO."
+            f"SkillExtraction.deadline_s is {deadline_s}; expected 0 or more, or null to wait for "
+            "all."
         )

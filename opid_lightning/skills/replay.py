@@ -1,37 +1,35 @@
-"""Replay: an analyst that repeats recorded analyses; and the record."""
+"""Replay: an analyst that repeats the analyses of earlier runs."""
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from opid_lightning.types import Analysis, Skills, Trajectory
+from opid_lightning.skills.analysis_file import open_to_read
+from opid_lightning.skills.cache import read_answer, trajectory_key
+from opid_lightning.types import Analysis, Trajectory
+
+Recorded = tuple[str, tuple[int, ...]]  # the trajectory's key, and its candidates
 
 
 @dataclass(frozen=True)
 class Replay:
-    """Looks each trajectory up by its content in a file that `record` wrote.
+    """Looks each trajectory up by its content in the file that SkillExtraction's `cache` made.
 
-    The file holds one analysis a line, skills or a failure:
-
-        {"key": "9f…", "trajectory": "game-7#2", "episode_summary": "…",
-         "episode_skill": "…", "step_skills": {"3": "…"}}
-        {"key": "41…", "trajectory": "game-7#3", "failure": "truncated"}
-
-    Where a key comes again, its last line counts. A trajectory without a line raises
-    AnalysisError `not_recorded`.
+    Whoever wrote it, the newest analysis of the same trajectory and candidates counts; with
+    `recorded_identity`, that analyst's alone. A trajectory without one fails as `not_recorded`.
+    What came too late for the run that recorded it is there, and is used.
     """
 
     path: str
-    analyses: Mapping[str, Skills | str] = field(init=False, repr=False, compare=False)
+    recorded_identity: str | None = None
+    analyses: Mapping[Recorded, Analysis] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "analyses", read_record(Path(self.path)))
+        object.__setattr__(self, "analyses", read_file(Path(self.path), self.recorded_identity))
 
     @property
     def identity(self) -> str:
@@ -44,56 +42,31 @@ class Replay:
         """Holds nothing open."""
 
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
-        analysis = self.analyses.get(trajectory_key(trajectory))
+        analysis = self.analyses.get((trajectory_key(trajectory), tuple(candidates)))
         if analysis is None:
             return Analysis(None, "not_recorded", f"{self.path} has none of {trajectory.id}")
-        if isinstance(analysis, str):
-            return Analysis(None, analysis, f"so recorded in {self.path} for {trajectory.id}")
-        return Analysis(analysis)
+        return analysis
 
 
-def trajectory_key(trajectory: Trajectory) -> str:
-    """Equal for trajectories that an analyst cannot tell apart, whatever their task or attempt."""
-    content = [
-        trajectory.goal,
-        trajectory.won,
-        [(s.observation.text, s.completion.text, s.reward) for s in trajectory.steps],
-    ]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def record(path: str, trajectory: Trajectory, analysis: Skills | str) -> None:
-    """Appends one analysis: the skills, or the reason for their failure."""
-    if isinstance(analysis, str):
-        outcome: dict[str, Any] = {"failure": analysis}
-    else:
-        outcome = dataclasses.asdict(analysis)
-    line = {"key": trajectory_key(trajectory), "trajectory": trajectory.id, **outcome}
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-
-
-def read_record(path: Path) -> dict[str, Skills | str]:
+def read_file(path: Path, identity: str | None) -> dict[Recorded, Analysis]:
+    """All its analyses, or those of one analyst; the newest of each trajectory."""
     if not path.is_file():
         raise ValueError(
-            f"Replay.path is {str(path)!r}, which is no file. Record one with "
-            "SkillExtraction's setting `record`."
+            f"Replay.path is {str(path)!r}, which is no file. Every run writes one: "
+            "analyses.sqlite in its folder, or where SkillExtraction's setting `cache` says."
         )
-    lines = path.read_bytes().splitlines()
-    return dict(read_line(line, f"{path} line {n}") for n, line in enumerate(lines, 1) if line)
-
-
-def read_line(line: bytes, place: str) -> tuple[str, Skills | str]:
-    try:
-        content = json.loads(line)
-        if "failure" in content:
-            return str(content["key"]), str(content["failure"])
-        step_skills = {int(index): str(text) for index, text in content["step_skills"].items()}
-        skills = Skills(content["episode_skill"], step_skills, content["episode_summary"])
-        return str(content["key"]), skills
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{place} is not a recorded analysis ({type(error).__name__}: {error}); "
-            "remove the line or record it anew."
-        ) from error
+    with closing(open_to_read(path)) as connection:
+        rows = connection.execute(
+            "SELECT trajectory_key, candidates, skills, failure, detail, key FROM answers "
+            "WHERE identity = ? OR ? IS NULL ORDER BY number",
+            (identity, identity),
+        ).fetchall()
+    if not rows:
+        whose = f" of the analyst {identity}" if identity else ""
+        raise ValueError(f"Replay.path is {str(path)!r}, which holds no analyses{whose}.")
+    return {
+        (trajectory, tuple(json.loads(candidates))): read_answer(
+            skills, failure, detail, f"{path}, answer {key}"
+        )
+        for trajectory, candidates, skills, failure, detail, key in rows
+    }

@@ -1,6 +1,8 @@
 import random
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import lightning
 import pytest
@@ -11,162 +13,291 @@ from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.loss import Loss
 from opid_lightning.lm.policy import PolicySource
 from opid_lightning.module import OPIDModule
-from opid_lightning.protocols import AnalysisError
+from opid_lightning.protocols import AnalystUnavailableError
+from opid_lightning.skills.cache import AnalysisCache
 from opid_lightning.skills.replay import Replay
 from opid_lightning.skills.rules import Rules
-from opid_lightning.types import Hindsight, Skills, Trajectory
+from opid_lightning.types import Analysis, Hindsight, Skills, Trajectory, Usage
 from tests.builders import step_of, trajectory_of
-from tests.keydoor_run import GRPO, OPID, keydoor_data
+from tests.keydoor_run import GRPO, OPID, assert_same_weights, fit, keydoor_data
 
 WON = trajectory_of(step_of(0, "open"), won=True, attempt=0)
 LOST = trajectory_of(step_of(0, "wait"), attempt=1)
+PAID = Usage(requests=1, prompt_tokens=10, completion_tokens=5, cost=0.5)
 
 
-@dataclass(frozen=True)
+@dataclass
 class NamingAnalyst:
-    """Writes the trajectory's id as its skill; fails on the ids in `failing`."""
+    """Writes the trajectory's id as its skill; `answers` holds others, or errors, by id."""
 
-    failing: tuple[str, ...] = ()
-    error: Exception = field(default_factory=lambda: AnalysisError("empty", "no reply"))
+    answers: dict[str, Analysis | Exception] = field(default_factory=dict)
+    usage: Usage = PAID
+    events: list[str] = field(default_factory=list)
+    gate: threading.Event = field(default_factory=threading.Event)
+    identity: str = "naming"
 
-    def __call__(self, trajectory: Trajectory) -> Skills:
-        if trajectory.id in self.failing:
-            raise self.error
-        return Skills(trajectory.id, {})
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    def start(self) -> None:
+        self.events.append("start")
+
+    def close(self) -> None:
+        self.events.append("close")
+
+    def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
+        self.events.append(f"{trajectory.id} {list(candidates)}")
+        assert self.gate.wait(timeout=60)
+        answer = self.answers.get(trajectory.id, Analysis(Skills(trajectory.id, {}), usage=PAID))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
 
-def trainer_at(iteration: int, advantage: Advantage = OPID) -> lightning.Trainer:
-    """A trainer about to play this iteration, counted from 1."""
-    trainer = lightning.Trainer(
-        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
-    )
-    trainer.fit_loop.epoch_progress.current.processed = iteration - 1
-    trainer.datamodule = keydoor_data(advantage)
-    trainer.strategy.connect(OPIDModule(PolicySource("keydoor"), Loss()))
-    return trainer
+@pytest.fixture
+def begin(tmp_path: Path):
+    """`begin(callback)` has it start to fit; gives the trainer, about to play an iteration."""
+    begun: list[tuple[SkillExtraction, lightning.Trainer]] = []
+
+    def begin(
+        callback: SkillExtraction, advantage: Advantage = OPID, iteration: int = 1
+    ) -> lightning.Trainer:
+        trainer = lightning.Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            default_root_dir=tmp_path,
+        )
+        trainer.fit_loop.epoch_progress.current.processed = iteration - 1
+        trainer.datamodule = keydoor_data(advantage)
+        trainer.datamodule.trainer = trainer
+        trainer.strategy.connect(OPIDModule(PolicySource("keydoor"), Loss()))
+        begun.append((callback, trainer))
+        callback.on_fit_start(trainer, trainer.lightning_module)
+        return trainer
+
+    yield begin
+    for callback, trainer in begun:
+        callback.teardown(trainer, trainer.lightning_module, "fit")
 
 
-def extract(
-    callback: SkillExtraction,
-    *trajectories: Trajectory,
-    iteration: int = 1,
-    advantage: Advantage = OPID,
+def play(
+    callback: SkillExtraction, trainer: lightning.Trainer, *trajectories: Trajectory
 ) -> Hindsight:
-    trainer = trainer_at(iteration, advantage)
-    trainer.datamodule.trainer = trainer
-    try:
-        for trajectory in trajectories:
-            callback.on_trajectory_end(trainer, trajectory)
-        return callback.on_rollout_end(trainer, trajectories)
-    finally:
-        callback.teardown(trainer, lightning.LightningModule(), "fit")
+    callback.on_stage_start(trainer, "rollout", len(trajectories))
+    for trajectory in trajectories:
+        callback.on_trajectory_end(trainer, trajectory)
+    return callback.on_rollout_end(trainer, trajectories)
 
 
-def test_nothing_is_analysed_while_all_weights_are_zero():
-    one_weight = Advantage(episode_weight=0.0, step_weight=0.1)
-    assert (
-        extract(SkillExtraction(NamingAnalyst()), WON, advantage=GRPO).status(WON.id) == "skipped"
-    )
-    assert extract(SkillExtraction(NamingAnalyst()), WON, advantage=one_weight).skills
+def many(count: int) -> list[Trajectory]:
+    return [trajectory_of(step_of(0), attempt=n, goal=f"goal {n}") for n in range(count)]
 
 
-def test_every_trajectory_gets_its_own_skills():
-    hindsight = extract(SkillExtraction(NamingAnalyst()), WON, LOST)
-    assert {key: s.episode_skill for key, s in hindsight.skills.items()} == {
-        "task#0": "task#0",
-        "task#1": "task#1",
-    }
+def test_nothing_is_begun_while_all_weights_are_zero(begin, tmp_path):
+    analyst = NamingAnalyst()
+    callback = SkillExtraction(analyst)
+    hindsight = play(callback, begin(callback, advantage=GRPO), WON)
+    callback.teardown(None, None, "fit")
+    assert hindsight.status(WON.id) == "skipped"
+    assert analyst.events == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_weight_is_enough(begin):
+    callback = SkillExtraction(NamingAnalyst())
+    trainer = begin(callback, advantage=Advantage(episode_weight=0.0, step_weight=0.1))
+    assert play(callback, trainer, WON).skills
+
+
+def test_every_trajectory_gets_its_own_skills(begin):
+    callback = SkillExtraction(NamingAnalyst())
+    hindsight = play(callback, begin(callback), WON, LOST)
+    skills = {key: s.episode_skill for key, s in hindsight.skills.items()}
+    assert skills == {"task#0": "task#0", "task#1": "task#1"}
     assert hindsight.failures == {}
 
 
-def test_an_unusable_reply_is_a_failure_with_its_reason():
-    hindsight = extract(SkillExtraction(NamingAnalyst(failing=(LOST.id,))), WON, LOST)
+def test_a_failure_keeps_its_reason_and_has_no_skills(begin):
+    callback = SkillExtraction(NamingAnalyst({LOST.id: Analysis(None, "empty")}))
+    hindsight = play(callback, begin(callback), WON, LOST)
     assert hindsight.failures == {LOST.id: "empty"}
     assert list(hindsight.skills) == [WON.id]
 
 
-def test_any_other_error_of_the_analyst_stops_the_run():
-    analyst = NamingAnalyst(failing=(LOST.id,), error=RuntimeError("wrong key"))
-    with pytest.raises(RuntimeError, match="wrong key"):
-        extract(SkillExtraction(analyst), WON, LOST)
+def test_the_analyst_starts_before_the_first_rollout_and_ends_with_the_run(begin):
+    analyst = NamingAnalyst()
+    callback = SkillExtraction(analyst)
+    trainer = begin(callback)
+    assert analyst.events == ["start"]
+    play(callback, trainer, WON)
+    callback.teardown(trainer, trainer.lightning_module, "fit")
+    callback.teardown(trainer, trainer.lightning_module, "fit")
+    assert analyst.events == ["start", "task#0 [0]", "close"]
 
 
-def test_analysis_starts_while_other_trajectories_still_play():
+def test_an_analyst_that_cannot_start_stops_the_run_before_it_plays(begin):
+    class Unavailable(NamingAnalyst):
+        def start(self) -> None:
+            raise AnalystUnavailableError("wrong key")
+
+    with pytest.raises(AnalystUnavailableError, match="wrong key"):
+        begin(SkillExtraction(Unavailable()))
+
+
+@pytest.mark.parametrize("error", [AnalystUnavailableError("wrong key"), RuntimeError("a bug")])
+def test_an_error_of_the_analyst_stops_the_run(begin, error):
+    callback = SkillExtraction(NamingAnalyst({LOST.id: error}))
+    trainer = begin(callback)
+    with pytest.raises(type(error), match=str(error)):
+        play(callback, trainer, WON, LOST)
+
+
+def test_analysis_starts_while_other_trajectories_still_play(begin):
     started = threading.Event()
 
-    @dataclass(frozen=True)
-    class Telling:
-        def __call__(self, trajectory: Trajectory) -> Skills:
+    class Telling(NamingAnalyst):
+        def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
             started.set()
-            return Skills("k", {})
+            return super().__call__(trajectory, candidates)
 
-    callback, trainer = SkillExtraction(Telling()), trainer_at(1)
-    callback.on_trajectory_end(trainer, WON)
-    assert started.wait(timeout=10)
-    callback.on_rollout_end(trainer, [WON])
-    callback.teardown(trainer, lightning.LightningModule(), "fit")
+    callback = SkillExtraction(Telling())
+    callback.on_trajectory_end(begin(callback), WON)
+    assert started.wait(timeout=20)
 
 
-def test_as_many_trajectories_are_analysed_at_once_as_there_are_workers():
-    meeting = threading.Barrier(2, timeout=10)
-
-    @dataclass(frozen=True)
-    class Meeting:
-        def __call__(self, trajectory: Trajectory) -> Skills:
-            meeting.wait()
-            return Skills("k", {})
-
-    assert len(extract(SkillExtraction(Meeting(), max_workers=2), WON, LOST).skills) == 2
+def test_what_is_late_counts_as_such_and_is_there_the_next_time(begin):
+    analyst = NamingAnalyst()
+    callback = SkillExtraction(analyst, deadline_s=0.1)
+    trainer = begin(callback)
+    analyst.gate.clear()
+    assert play(callback, trainer, WON).failures == {WON.id: "late"}
+    assert callback._metrics["analysis/late"] == 1
+    assert callback._metrics["analysis/exposed_s"] == pytest.approx(0.1, abs=0.05)
+    assert callback._metrics["analysis/cost"] == 0
+    analyst.gate.set()
+    callback.deadline_s = None
+    assert play(callback, trainer, WON).skills
+    assert callback._metrics["analysis/cached"] == 1
+    assert callback._metrics["analysis/cost"] == 0.5
+    assert analyst.events == ["start", "task#0 [0]"]
 
 
 @pytest.mark.parametrize(
     ("iteration", "is_on"), [(1, False), (2, False), (3, True), (5, True), (6, False)]
 )
-def test_the_schedule_is_on_after_start_and_through_stop(iteration, is_on):
-    callback = SkillExtraction(NamingAnalyst(), start_after=2, stop_after=5)
-    hindsight = extract(callback, WON, LOST, iteration=iteration)
+def test_the_schedule_is_on_after_start_and_through_stop(begin, iteration, is_on):
+    analyst = NamingAnalyst()
+    callback = SkillExtraction(analyst, start_after=2, stop_after=5)
+    hindsight = play(callback, begin(callback, iteration=iteration), WON, LOST)
     expected = "analysed" if is_on else "skipped"
     assert {hindsight.status(t.id) for t in (WON, LOST)} == {expected}
+    assert len(analyst.events) == (3 if is_on else 1)
 
 
 @pytest.mark.parametrize(("iteration", "won_status"), [(3, "analysed"), (4, "skipped")])
-def test_failed_only_analyses_all_through_n_then_failures(iteration, won_status):
+def test_failed_only_analyses_all_through_n_then_failures(begin, iteration, won_status):
     callback = SkillExtraction(NamingAnalyst(), failed_only_after=3)
-    hindsight = extract(callback, WON, LOST, iteration=iteration)
+    hindsight = play(callback, begin(callback, iteration=iteration), WON, LOST)
     assert (hindsight.status(WON.id), hindsight.status(LOST.id)) == (won_status, "analysed")
 
 
-def test_each_rollout_starts_anew():
-    callback, trainer = SkillExtraction(NamingAnalyst()), trainer_at(1)
-    callback.on_trajectory_end(trainer, WON)
-    assert list(callback.on_rollout_end(trainer, [WON]).skills) == [WON.id]
+def test_each_rollout_starts_anew(begin):
+    callback = SkillExtraction(NamingAnalyst())
+    trainer = begin(callback)
+    assert list(play(callback, trainer, WON).skills) == [WON.id]
     assert callback.on_rollout_end(trainer, [WON]) == Hindsight()
-    callback.teardown(trainer, lightning.LightningModule(), "fit")
 
 
-def test_a_record_replays_to_the_same_hindsight(tmp_path):
-    path = str(tmp_path / "analyses.jsonl")
-    analyst = NamingAnalyst(failing=(LOST.id,))
-    recorded = extract(SkillExtraction(analyst, record=path), WON, LOST)
-    assert extract(SkillExtraction(Replay(path)), WON, LOST) == recorded
+def test_runs_share_a_cache_that_is_named_and_else_keep_their_own(begin, tmp_path):
+    shared = tmp_path / "shared" / "analyses.sqlite"
+    first, second = NamingAnalyst(), NamingAnalyst()
+    for analyst in (first, second):
+        callback = SkillExtraction(analyst, cache=str(shared))
+        assert play(callback, begin(callback), WON).skills
+    assert (len(first.events), len(second.events)) == (2, 1)
+    assert not (tmp_path / "analyses.sqlite").exists()
+    alone = NamingAnalyst()
+    callback = SkillExtraction(alone)
+    play(callback, begin(callback), WON)
+    assert len(alone.events) == 2
+    assert (tmp_path / "analyses.sqlite").exists()
 
 
-def test_random_numbers_are_not_touched():
+def test_a_file_of_another_kind_is_refused_before_the_analyst_starts(begin, tmp_path):
+    (tmp_path / "diary").write_text("dear diary" * 1000)
+    analyst = NamingAnalyst()
+    with pytest.raises(ValueError, match=r"diary cannot be used.*skill_extraction\.cache"):
+        begin(SkillExtraction(analyst, cache=str(tmp_path / "diary")))
+    assert analyst.events == []
+
+
+def test_the_budget_counts_what_the_run_spent_before_it_was_resumed(begin):
+    played = many(4)
+    first = SkillExtraction(NamingAnalyst(), max_workers=1, budget=1.0)
+    hindsight = play(first, begin(first), *played)
+    assert list(hindsight.failures.values()) == ["budget", "budget"]
+    resumed = SkillExtraction(NamingAnalyst(), budget=1.0)
+    hindsight = play(resumed, begin(resumed), *played)
+    assert (len(hindsight.skills), len(hindsight.failures)) == (2, 2)
+    assert len(resumed.analyst.events) == 1
+    raised = SkillExtraction(NamingAnalyst(), budget=2.0)
+    assert len(play(raised, begin(raised), *played).skills) == 4
+
+
+FAILING = {t.id: Analysis(None, "not_json", usage=PAID) for t in many(4)[:3]}
+
+
+def test_a_run_stops_where_too_few_analyses_succeed(begin):
+    callback = SkillExtraction(NamingAnalyst(FAILING), window=4, min_success_share=0.5)
+    trainer = begin(callback)
+    with pytest.raises(ValueError, match=r"Of the last 4 analyses 1 .*3 not_json.*=continue"):
+        play(callback, trainer, *many(4))
+
+
+def test_a_run_goes_on_with_a_warning_in_each_iteration_where_so_told(begin):
+    settings = {"window": 4, "min_success_share": 0.5, "on_low_success": "continue"}
+    callback = SkillExtraction(NamingAnalyst(FAILING), **settings)
+    trainer = begin(callback)
+    with pytest.warns(UserWarning, match=r"Iteration 1 is GRPO where.*3 not_json"):
+        assert len(play(callback, trainer, *many(4)).failures) == 3
+    trainer.fit_loop.epoch_progress.current.processed = 1
+    with pytest.warns(UserWarning, match="Iteration 2 is GRPO where"):
+        play(callback, trainer, *many(4))
+
+
+def test_what_is_counted_and_judged_goes_on_in_a_resumed_run(begin):
+    first = SkillExtraction(NamingAnalyst(FAILING), window=8)
+    play(first, begin(first), *many(4))
+    resumed = SkillExtraction(NamingAnalyst(FAILING), window=8)
+    resumed.load_state_dict(first.state_dict())
+    trainer = begin(resumed)
+    with pytest.raises(ValueError, match="Of the last 8 analyses 2 succeeded"):
+        play(resumed, trainer, *many(4))
+    assert (resumed.total.submitted, resumed.total.succeeded) == (8, 2)
+    assert resumed.total.usage.cost == 2.0  # the same trajectories are not paid for again
+
+
+def test_random_numbers_are_not_touched(begin):
+    callback = SkillExtraction(Rules())
+    trainer = begin(callback)
     state, torch_state = random.getstate(), torch.get_rng_state()
-    extract(SkillExtraction(Rules()), WON, LOST)
+    play(callback, trainer, WON, LOST)
     assert random.getstate() == state
     assert torch.equal(torch.get_rng_state(), torch_state)
 
 
 @pytest.mark.parametrize("end", ["teardown", "on_exception"])
-def test_no_thread_is_left_behind(end):
-    callback, trainer = SkillExtraction(NamingAnalyst()), trainer_at(1)
+def test_no_thread_is_left_behind(begin, end):
+    callback = SkillExtraction(NamingAnalyst())
+    trainer = begin(callback)
     before = threading.enumerate()
     callback.on_trajectory_end(trainer, WON)
     threads = [thread for thread in threading.enumerate() if thread not in before]
     assert threads
     argument = "fit" if end == "teardown" else RuntimeError()
-    getattr(callback, end)(trainer, lightning.LightningModule(), argument)
+    getattr(callback, end)(trainer, trainer.lightning_module, argument)
     for thread in threads:
         thread.join(timeout=10)
         assert not thread.is_alive()
@@ -176,11 +307,34 @@ def test_no_thread_is_left_behind(end):
     ("settings", "message"),
     [
         ({"max_workers": 0}, "max_workers is 0; expected 1 or more"),
+        ({"deadline_s": -1.0}, "deadline_s is -1.0; expected 0 or more"),
         ({"start_after": -1}, "start_after is -1; expected 0 or more"),
         ({"failed_only_after": -1}, "failed_only_after is -1; expected 0 or more"),
         ({"start_after": 3, "stop_after": 3}, "would never run: stop_after is 3"),
+        ({"budget": 0.0}, "budget is 0.0; expected more than 0"),
     ],
 )
-def test_a_schedule_that_makes_no_sense_is_refused(settings, message):
+def test_settings_that_make_no_sense_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         SkillExtraction(Rules(), **settings)
+
+
+def test_a_replayed_run_is_the_recorded_one_bit_for_bit(tmp_path):
+    recorded = fit(tmp_path / "recorded", [SkillExtraction(Rules())])
+    replay = Replay(str(tmp_path / "recorded" / "analyses.sqlite"))
+    replayed = fit(tmp_path / "replayed", [SkillExtraction(replay)])
+    assert_same_weights(recorded, replayed)
+    plain = fit(tmp_path / "plain", [])
+    with pytest.raises(AssertionError):
+        assert_same_weights(plain, replayed)
+
+
+def test_a_run_logs_its_account_and_prints_the_sum(tmp_path, capsys):
+    run = fit(tmp_path, [SkillExtraction(Rules())])
+    assert run.metrics["analysis/submitted"] == run.metrics["analysis/succeeded"] == 16
+    assert 0 <= run.metrics["analysis/first_s"] <= run.metrics["analysis/last_s"]
+    assert run.metrics["analysis/requests"] == 0
+    assert "analyses: 32 of 32 trajectories succeeded" in capsys.readouterr().out
+    cache = AnalysisCache(tmp_path / "analyses.sqlite")
+    assert cache.spent(str(tmp_path)) == Usage()
+    cache.close()

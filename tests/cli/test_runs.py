@@ -38,7 +38,7 @@ def figures(run: Path) -> list[dict[str, str]]:
     """All but how long things took."""
     with (run / "metrics.csv").open(newline="") as file:
         return [
-            {name: value for name, value in row.items() if not name.startswith("time/")}
+            {n: v for n, v in row.items() if not n.startswith("time/") and not n.endswith("_s")}
             for row in csv.DictReader(file)
         ]
 
@@ -69,6 +69,7 @@ def test_a_run_leaves_everything_in_its_folder_and_never_asks_for_a_key(tmp_path
     run = only_run()
     assert {path.name for path in run.iterdir()} == {
         "config.yaml",
+        "analyses.sqlite",
         "metrics.csv",
         "learning_curve.csv",
         "learning_curve.png",

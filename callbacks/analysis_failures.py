@@ -1,0 +1,82 @@
+"""What is done about an analyst that fails too often."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+OnLowSuccess = Literal["stop", "continue"]
+
+# What could help, by the reason of the failure; of others the analyst is at fault.
+REMEDIES = {
+    "late": "raise callbacks.skill_extraction.deadline_s or .max_workers",
+    "budget": "raise callbacks.skill_extraction.budget or .max_tokens_spent",
+    "timeout": "raise analyst.timeout_s",
+    "rate_limited": "lower callbacks.skill_extraction.max_workers",
+    "truncated": "raise analyst.max_tokens",
+    "not_recorded": "replay the file of a run of the same settings and seed",
+}
+ANOTHER_ANALYST = "choose another analyst.model"
+
+
+@dataclass(frozen=True)
+class FailurePolicy:
+    """Judges the last `window` analyses, once there are so many."""
+
+    min_success_share: float = 0.5
+    window: int = 64
+    on_low_success: OnLowSuccess = "stop"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_success_share <= 1:
+            raise ValueError(
+                f"SkillExtraction.min_success_share is {self.min_success_share}; expected 0 to 1."
+            )
+        if self.window < 1:
+            raise ValueError(f"SkillExtraction.window is {self.window}; expected 1 or more.")
+        if self.on_low_success not in get_args(OnLowSuccess):
+            raise ValueError(
+                f"SkillExtraction.on_low_success is {self.on_low_success!r}; expected "
+                f"{' or '.join(get_args(OnLowSuccess))}."
+            )
+
+    def complaint(self, recent: Recent) -> str:
+        """What is wrong and which setting could help; blank where enough succeeded."""
+        failures = recent.failures
+        num_succeeded = len(recent) - failures.total()
+        if len(recent) < self.window or num_succeeded >= self.min_success_share * self.window:
+            return ""
+        counts = ", ".join(f"{number} {reason}" for reason, number in failures.most_common())
+        remedies = dict.fromkeys(
+            REMEDIES.get(reason, ANOTHER_ANALYST) for reason, _ in failures.most_common()
+        )
+        return (
+            f"Of the last {self.window} analyses {num_succeeded} succeeded, fewer than the share "
+            f"of {self.min_success_share:g} asked for by "
+            f"callbacks.skill_extraction.min_success_share; failed: {counts}. "
+            f"What may help: {'; '.join(remedies)}."
+        )
+
+
+class Recent:
+    """The failures of the last `window` analyses, blank where one succeeded."""
+
+    def __init__(self, window: int) -> None:
+        self._reasons: deque[str] = deque(maxlen=window)
+
+    def __len__(self) -> int:
+        return len(self._reasons)
+
+    def add(self, reasons: Iterable[str]) -> None:
+        """In the order in which the analyses ended."""
+        self._reasons.extend(reasons)
+
+    @property
+    def reasons(self) -> list[str]:
+        return list(self._reasons)
+
+    @property
+    def failures(self) -> Counter[str]:
+        return Counter(reason for reason in self._reasons if reason)

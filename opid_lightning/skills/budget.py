@@ -1,0 +1,36 @@
+"""Budget: what the analyses of a run may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from opid_lightning.types import Usage
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Once either limit is reached, nothing more is asked.
+
+    Requests that are out when it is reached are still paid for: as many as there are workers.
+    """
+
+    cost: float | None = None  # at the analyst's prices
+    tokens: int | None = None  # of prompts and completions
+
+    def __post_init__(self) -> None:
+        for name, setting in (("cost", "budget"), ("tokens", "max_tokens_spent")):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(
+                    f"SkillExtraction.{setting} is {value}; expected more than 0, or null for no "
+                    "limit. Without skills a run is plain GRPO: advantage=grpo."
+                )
+
+    def exceeded_by(self, spent: Usage) -> str:
+        """Which limit is reached, in words; blank where none is."""
+        if self.cost is not None and spent.cost >= self.cost:
+            return f"{spent.cost:g} of a budget of {self.cost:g} are spent"
+        tokens = spent.prompt_tokens + spent.completion_tokens
+        if self.tokens is not None and tokens >= self.tokens:
+            return f"{tokens} of at most {self.tokens} tokens are spent"
+        return ""
