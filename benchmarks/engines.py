@@ -1,8 +1,7 @@
-"""vLLM in this process against the policy's own forward: agreement, speed, and lock-step.
+"""vLLM in this process against the policy's own forward: agreement and speed.
 
     OMP_NUM_THREADS=1 python -m benchmarks.engines parity [--policy small] [--dtypes float32 ...]
     OMP_NUM_THREADS=1 python -m benchmarks.engines speed  [--policy small] [--environments 16 64]
-    OMP_NUM_THREADS=1 python -m benchmarks.engines lockstep [--policy small] [--slots 64 16]
 
 Plays generated ALFWorld games (or those of $ALFWORLD_DATA), eight attempts each.
 """
@@ -11,54 +10,22 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from statistics import mean, median
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
 
 import torch
 
 from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.protocols import Generation, Sampler
+from opid_lightning.protocols import Sampler
 from opid_lightning.rollout import Rollout, SessionPool
 from opid_lightning.sampling.hugging_face import HuggingFace
 from opid_lightning.sampling.vllm import VLLM
 from opid_lightning.scoring import logprobs_of
-from opid_lightning.types import Completion, Policy, SampleRequest, Trajectory
+from opid_lightning.types import Policy, Trajectory
 from opid_lightning.warm_start.evaluation import Silent
-
-
-@dataclass
-class LockStep:
-    """A vector of environments that all wait until the last of them has its response.
-
-    As in frameworks that step environments together: a new episode starts when all have ended.
-    """
-
-    generation: Generation
-    queued: deque[SampleRequest] = field(default_factory=deque)
-
-    @property
-    def weight_version(self) -> int:
-        return self.generation.weight_version
-
-    @property
-    def metrics(self) -> Mapping[str, float]:
-        return self.generation.metrics
-
-    def submit(self, request: SampleRequest) -> None:
-        self.queued.append(request)
-
-    def collect(self) -> Sequence[Completion]:
-        wave, self.queued = list(self.queued), deque()
-        for request in wave:
-            self.generation.submit(request)
-        answered: list[Completion] = []
-        while len(answered) < len(wave):
-            answered += self.generation.collect()
-        return answered
 
 
 @dataclass(frozen=True)
@@ -72,10 +39,6 @@ class Play:
     @property
     def num_tokens(self) -> int:
         return sum(len(s.completion.token_ids) for t in self.trajectories for s in t.steps)
-
-    @property
-    def lengths(self) -> list[int]:
-        return [len(t.steps) for t in self.trajectories]
 
 
 @dataclass(frozen=True)
@@ -93,32 +56,19 @@ class Bench:
             return ALFWorld(prompt_style="brief", history_length=30, max_steps=self.max_steps)
         return ALFWorld(history_length=5, max_steps=self.max_steps)
 
-    def play(self, sampler: Sampler, num_games: int, slots: int, lock_step: bool = False) -> Play:
-        """Eight attempts a game; in lock-step in waves of `slots` episodes."""
-        environment = self.environment
-        sessions = SessionPool(environment)
-        games = environment.tasks("train")[:num_games]
-        wave = max(1, slots // 8) if lock_step else num_games
+    def play(self, sampler: Sampler, num_games: int, slots: int) -> Play:
+        """Eight attempts a game."""
+        sessions = SessionPool(self.environment)
+        games = self.environment.tasks("train")[:num_games]
         rollout = Rollout(max_response_tokens=self.response_tokens, max_concurrent=slots)
+        encode = encode_chat(self.policy.tokenizer)
         with sampler.serving(self.policy) as generation:
-            served = LockStep(generation) if lock_step else generation
             start = time.perf_counter()
-            played = [
-                trajectory
-                for first in range(0, num_games, wave)
-                for trajectory in rollout(
-                    sessions,
-                    games[first : first + wave],
-                    served,
-                    encode_chat(self.policy.tokenizer),
-                    seed=0,
-                    listener=Silent(),
-                )
-            ]
+            played = rollout(sessions, games, generation, encode, 0, Silent())
             seconds = time.perf_counter() - start
             batch_mean = generation.metrics["batch_mean"]
         sessions.close()
-        return Play(tuple(played), seconds, batch_mean)
+        return Play(played, seconds, batch_mean)
 
 
 def gaps(policy: Policy, trajectories: Iterable[Trajectory]) -> torch.Tensor:
@@ -171,37 +121,12 @@ def speed(bench: Bench, environments: Sequence[int], repeats: int) -> None:
                 )
 
 
-def lockstep(bench: Bench, slots: Sequence[int], repeats: int) -> None:
-    sampler = VLLM()
-    with sampler.serving(bench.policy):
-        """Started."""
-    print(f"{'slots':8}{'way':12}{'s':>8}{'batch':>8}{'steps':>8}  ratio")
-    for number in slots:
-        ratios = []
-        for _ in range(repeats):
-            locked = bench.play(sampler, 8, number, lock_step=True)
-            free = bench.play(sampler, 8, number)
-            ratios.append(locked.seconds / free.seconds)
-            for name, play in (("lock-step", locked), ("continuous", free)):
-                print(
-                    f"{number:<8}{name:12}{play.seconds:>8.1f}{play.batch_mean:>8.1f}"
-                    f"{sum(play.lengths):>8}  {ratios[-1]:.2f}",
-                    flush=True,
-                )
-        lengths = free.lengths
-        print(
-            f"{number} slots: {median(ratios):.2f} times faster; episodes of {min(lengths)} to "
-            f"{max(lengths)} steps, {mean(lengths):.1f} on average"
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("parity", "speed", "lockstep"))
+    parser.add_argument("what", choices=("parity", "speed"))
     parser.add_argument("--policy", default="small")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--environments", type=int, nargs="+", default=[16, 64])
-    parser.add_argument("--slots", type=int, nargs="+", default=[64, 16])
     parser.add_argument("--max-steps", type=int, default=30)
     parser.add_argument("--response-tokens", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=3)
@@ -211,10 +136,8 @@ def main() -> None:
     bench = Bench(policy, is_small, given.max_steps, given.response_tokens)
     if given.what == "parity":
         parity(bench, given.dtypes)
-    elif given.what == "speed":
-        speed(bench, given.environments, given.repeats)
     else:
-        lockstep(bench, given.slots, given.repeats)
+        speed(bench, given.environments, given.repeats)
 
 
 if __name__ == "__main__":
