@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from opid_lightning.skills.analysis_prompt import analysis_messages, reply_schema
+from opid_lightning.skills.analysis_prompt import PROMPT_VERSION, analysis_messages, reply_schema
 from opid_lightning.skills.chat_reply import ChatReply
+from opid_lightning.skills.completion_request import Message, completion_request
 from opid_lightning.skills.endpoint import Endpoint
 from opid_lightning.skills.endpoint_faults import Fault
 from opid_lightning.skills.endpoint_key import OPENAI_URL, Address, read_secrets
-from opid_lightning.skills.openai_checks import check_extra_body, check_settings
+from opid_lightning.skills.openai_checks import (
+    check,
+    check_at_least,
+    check_extra_body,
+    check_more_than_0,
+)
 from opid_lightning.skills.parsing import AnalysisError, keep_valid, parse_reply
-from opid_lightning.skills.repair import repair_messages
-from opid_lightning.skills.retrying import Outcome, Retrying
+from opid_lightning.skills.repair import REPAIR_VERSION, repair_messages
+from opid_lightning.skills.retrying import Retrying
 from opid_lightning.skills.unavailable import unavailable
 from opid_lightning.types import Analysis, Trajectory, Usage
 
@@ -25,7 +32,19 @@ log = logging.getLogger(__name__)
 
 PROBE = [{"role": "user", "content": "Reply with one word."}]
 PROBE_TOKENS = 16
-REFUSED_SCHEMA = (400, 422)
+NO_SCHEMAS = (400, 422)  # the statuses with which servers refuse one
+# The settings that an analysis depends on; how long to wait for it, and its price, are none.
+IDENTIFYING = (
+    "model",
+    "temperature",
+    "max_tokens",
+    "max_step_skills",
+    "max_record_characters",
+    "gamma",
+    "structured",
+    "repairs",
+    "extra_body",
+)
 
 
 @dataclass(frozen=True)
@@ -43,11 +62,11 @@ class OpenAI:
     base_url: str | None = field(default=None, repr=False)  # None: OpenAI's own
     temperature: float = 0.4  # paper
     max_tokens: int = 2048
-    timeout_s: float = 60.0  # of one request, from its first byte to the reply's last
+    timeout_s: float = 60.0  # of one request, from its start to the reply's last byte
     max_step_skills: int = 5
     gamma: float = 0.95
     key_variable: str = "OPENAI_API_KEY"
-    structured: Literal["auto", "on", "off"] = "auto"  # auto: where the server takes a JSON schema
+    structured: Literal["auto", "on", "off"] | bool = "auto"  # JSON schema; auto: where taken
     repairs: int = 1  # times an unusable reply is sent back with what is wrong with it
     retries: int = 4  # of each request
     backoff_s: float = 1.0  # the longest first wait before a retry; it doubles each time
@@ -55,11 +74,25 @@ class OpenAI:
     analysis_timeout_s: float = 180.0  # of one analysis with its retries and repairs
     input_price: float = 0.0  # of a million tokens
     output_price: float = 0.0
+    max_record_characters: int | None = None  # above, old observations are cut; None: never
     extra_body: Mapping[str, Any] | None = None  # the server's own settings of sampling
     endpoint: Endpoint = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        check("temperature", self.temperature, 0 <= self.temperature <= 2, "0 to 2")
+        check("gamma", self.gamma, 0 <= self.gamma <= 1, "0 to 1")
+        if isinstance(self.structured, bool):  # as YAML reads on and off
+            object.__setattr__(self, "structured", "on" if self.structured else "off")
+        is_choice = self.structured in ("auto", "on", "off")
+        check("structured", self.structured, is_choice, "auto, on or off")
+        check_at_least(1, max_tokens=self.max_tokens)
+        if self.max_record_characters is not None:
+            check_at_least(1, max_record_characters=self.max_record_characters)
+        check_at_least(0, max_step_skills=self.max_step_skills, repairs=self.repairs)
+        check_at_least(0, retries=self.retries, backoff_s=self.backoff_s)
+        check_at_least(self.backoff_s, max_backoff_s=self.max_backoff_s)
+        check_at_least(0, input_price=self.input_price, output_price=self.output_price)
+        check_more_than_0(timeout_s=self.timeout_s, analysis_timeout_s=self.analysis_timeout_s)
         check_extra_body(self.extra_body)
         address = Address(self.base_url or OPENAI_URL)
         read_secrets(address, self.key_variable)
@@ -67,53 +100,79 @@ class OpenAI:
 
     @property
     def identity(self) -> str:
-        names = ("model", "temperature", "max_tokens", "max_step_skills", "gamma", "structured")
-        settings = {name: getattr(self, name) for name in (*names, "repairs", "extra_body")}
+        settings = {name: getattr(self, name) for name in IDENTIFYING}
+        prompts = {"prompt": PROMPT_VERSION, "repair_prompt": REPAIR_VERSION}
         place = self.endpoint.address.place
-        return json.dumps({"analyst": "OpenAI", "base_url": place, **settings}, sort_keys=True)
+        return json.dumps({"base_url": place, **settings, **prompts}, sort_keys=True)
 
     def start(self) -> None:
         """Asks for a word, with a JSON schema if one is to be sent."""
-        has_schema = self.structured != "off"
-        answer = self._probe(has_schema)
-        refused = answer if isinstance(answer, Fault) and answer.status in REFUSED_SCHEMA else None
-        if refused and self.structured == "auto":
-            has_schema, answer = False, self._probe(has_schema=False)
+        self.endpoint.takes_schemas = True
+        answer = self._probe()
+        if self.structured == "auto" and isinstance(answer, Fault) and answer.status in NO_SCHEMAS:
+            log.warning(
+                "%s takes no JSON schema (%s); asking by the prompt alone.",
+                self.endpoint.address.place,
+                answer.detail,
+            )
+            self.endpoint.takes_schemas = False
+            answer = self._probe()
         if isinstance(answer, Fault):
             self.close()
             raise unavailable(self.model, self.endpoint, answer)
-        if refused:
-            log.warning(
-                "%s takes no JSON schema (%s). The analyst goes by its prompt alone.",
-                self.endpoint.address.place,
-                refused.detail,
-            )
-        self.endpoint.takes_schemas = has_schema
 
     def close(self) -> None:
         self.endpoint.close()
 
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
         deadline = time.monotonic() + self.analysis_timeout_s
-        schema = reply_schema(len(trajectory.steps), self.max_step_skills)
-        question = analysis_messages(trajectory, self.max_step_skills, self.gamma)
-        messages: list[dict[str, str]] | None = question
-        usage, num_repairs = Usage(), 0
-        while True:
-            outcome = self._ask(self._request(messages, schema), deadline)
-            usage += self._usage(outcome, is_repair=num_repairs > 0)
-            reply = outcome.answer
-            if isinstance(reply, Fault):
-                return self._failed(reply, usage)
-            if reply.is_refused:
-                return Analysis(None, "refused", "the model, or a filter, declined", usage)
-            try:
-                kept = keep_valid(parse_reply(reply.content), candidates, self.max_step_skills)
-            except AnalysisError as error:
-                failed = Analysis(None, error.reason, error.detail, usage)
-                messages = repair_messages(question, reply.content or "", error)
-            else:
-                return Analysis(kept.skills, detail=kept.detail, usage=usage)
-            if messages is None or num_repairs == self.repairs or time.monotonic() >= deadline:
-                return failed
-            num_repairs += 1
+        line = self.endpoint.line()
+        question = analysis_messages(
+            trajectory, candidates, self.max_step_skills, self.gamma, self.max_record_characters
+        )
+        schema = reply_schema(candidates, self.max_step_skills) if self._sends_schemas else None
+        messages, usage = question, Usage()
+        for num_repairs in itertools.count():
+            request = self._request(messages, self.max_tokens, schema)
+            outcome = self._retrying(line, request, deadline)
+            usage += outcome.usage(self.input_price, self.output_price, is_repair=num_repairs > 0)
+            analysis = replace(self._read(outcome.answer, candidates), usage=usage)
+            is_last = num_repairs == self.repairs or time.monotonic() >= deadline
+            repair = None if is_last else repair_messages(question, outcome.answer, analysis)
+            if repair is None:
+                break
+            messages = repair
+        return analysis
+
+    def _read(self, answer: ChatReply | Fault, candidates: Sequence[int]) -> Analysis:
+        if isinstance(answer, Fault):
+            if answer.remedy == "stop_run":
+                raise unavailable(self.model, self.endpoint, answer)
+            return Analysis(None, answer.failure, answer.detail)
+        if answer.is_refused:
+            return Analysis(None, "refused", "the model or its provider declined to answer")
+        try:
+            kept = keep_valid(parse_reply(answer.content), candidates, self.max_step_skills)
+        except AnalysisError as error:
+            cut = f"; cut at max_tokens={self.max_tokens}" if answer.is_cut else ""
+            return Analysis(None, error.reason, error.detail + cut)
+        return Analysis(kept.skills, detail=kept.detail)
+
+    def _probe(self) -> ChatReply | Fault:
+        schema = reply_schema([0], self.max_step_skills) if self._sends_schemas else None
+        request = self._request(PROBE, min(PROBE_TOKENS, self.max_tokens), schema)
+        deadline = time.monotonic() + self.analysis_timeout_s
+        return self._retrying(self.endpoint.line(), request, deadline).answer
+
+    def _request(self, messages: Sequence[Message], max_tokens: int, schema: Any) -> dict[str, Any]:
+        return completion_request(
+            self.model, messages, self.temperature, max_tokens, schema, self.extra_body
+        )
+
+    @property
+    def _sends_schemas(self) -> bool:
+        return self.structured != "off" and self.endpoint.takes_schemas
+
+    @property
+    def _retrying(self) -> Retrying:
+        return Retrying(self.timeout_s, self.retries, self.backoff_s, self.max_backoff_s)

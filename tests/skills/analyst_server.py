@@ -35,6 +35,8 @@ from typing import Any
 
 from tests.skills.analyst_behaviours import BEHAVIOURS, Answer, Behaviour, Request, error
 
+TLS = b"\x16"  # with which a handshake begins
+
 
 class AnalystServer:
     def __init__(
@@ -92,7 +94,12 @@ class AnalystServer:
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Whether the connection is still of use afterwards."""
-        request_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        start = await reader.readexactly(1)
+        if start == TLS:
+            await send(reader, writer, error(400, None, "This server speaks HTTP without TLS"))
+            return False
+        head = start + await reader.readuntil(b"\r\n\r\n")
+        request_line, *lines = head.decode().split("\r\n")
         pairs = (line.partition(":") for line in lines if line)
         headers = {name.lower(): value.strip() for name, _, value in pairs}
         body = await reader.readexactly(int(headers.get("content-length", "0")))

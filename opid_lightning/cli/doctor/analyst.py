@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from opid_lightning.cli.doctor.findings import Finding, State
 from opid_lightning.cli.doctor.parts import Parts
@@ -44,18 +42,24 @@ def check_endpoint(analyst: OpenAI) -> Iterator[Finding]:
     """Asks it for its models, which costs nothing. No key, and no reply with one, is printed."""
     import openai
 
-    key = os.environ.get(analyst.key_variable)
-    held = f"{analyst.key_variable} is set" if key else f"{analyst.key_variable} is not set"
+    from opid_lightning.skills.endpoint_key import read_secrets
+
+    place = analyst.endpoint.address.place
+    secrets = read_secrets(analyst.endpoint.address, analyst.key_variable)
+    held = f"{analyst.key_variable} is {'set' if secrets.key else 'not set'}"
     client = openai.OpenAI(
-        api_key=key or "none", base_url=analyst.base_url, timeout=TIMEOUT_S, max_retries=0
+        api_key=secrets.key or "none",
+        base_url=place,
+        default_headers=secrets.headers,
+        timeout=TIMEOUT_S,
+        max_retries=0,
     )
-    place = without_secrets(str(client.base_url))
     try:
         served = [model.id for model in client.models.list().data or ()]
     except openai.APIStatusError as error:
         yield refusal(error.status_code, place, held, analyst)
     except openai.APIConnectionError as error:
-        reason = str(error.__cause__ or error).replace(key or "\0", "***")
+        reason = secrets.hide(str(error.__cause__ or error))
         found = f"{place} does not answer within {TIMEOUT_S:.0f} s: {reason}"
         mend = "start the server, or repeat it with analyst.base_url=URL  # of one that runs"
         yield Finding("analyst", State.BROKEN, found, mend)
@@ -70,7 +74,7 @@ def refusal(status: int, place: str, held: str, analyst: OpenAI) -> Finding:
     if status == 404:  # Gateways that only pass completions on have no list of models.
         return Finding("analyst", State.OK, f"{place} answers, but lists no models; {held}")
     found = f"{place} answers with status {status}"
-    return Finding("analyst", State.BROKEN, found, f"curl {place}models  # until it has recovered")
+    return Finding("analyst", State.BROKEN, found, f"curl {place}/models  # until it has recovered")
 
 
 def answer(served: list[str], place: str, held: str, analyst: OpenAI) -> Finding:
@@ -80,9 +84,3 @@ def answer(served: list[str], place: str, held: str, analyst: OpenAI) -> Finding
     listed = ", ".join(served[:MAX_LISTED]) + more
     found = f"{place} answers, but does not serve {analyst.model}; it has {listed}"
     return Finding("analyst", State.BROKEN, found, f"repeat it with analyst.model={served[0]}")
-
-
-def without_secrets(url: str) -> str:
-    """Without a user's name and password, and without a query."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

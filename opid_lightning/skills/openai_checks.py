@@ -1,0 +1,47 @@
+"""The ranges of the analyst OpenAI's settings."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+# What `extra_body` may not say, and which setting says it; without one, nothing may.
+OWN_FIELDS = {
+    "model": "model",
+    "messages": None,
+    "temperature": "temperature",
+    "max_tokens": "max_tokens",
+    "response_format": "structured",
+    "stream": None,
+    "n": None,
+}
+
+
+def check_at_least(lowest: float, **settings: float) -> None:
+    for name, value in settings.items():
+        check(name, value, lowest <= value < math.inf, f"{lowest:g} or more")
+
+
+def check_more_than_0(**settings: float) -> None:
+    for name, value in settings.items():
+        check(name, value, 0 < value < math.inf, "more than 0")
+
+
+def check(name: str, value: object, is_good: bool, expected: str) -> None:
+    if not is_good:
+        raise ValueError(f"OpenAI.{name} is {value}; expected {expected}.")
+
+
+def check_extra_body(extra_body: Mapping[str, Any] | None) -> None:
+    for name in (extra_body or {}).keys() & OWN_FIELDS.keys():
+        own = OWN_FIELDS[name]
+        mend = f"Set {own} instead." if own else "The analyst needs it as it is."
+        raise ValueError(f"OpenAI.extra_body sets {name!r}. {mend}")
+    try:
+        json.dumps(extra_body, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"OpenAI.extra_body is no JSON ({error}); expected names and values."
+        ) from None
