@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from opid_lightning.skills.parsing import (
     MAX_DETAIL_CHARACTERS,
     MAX_REPLY_CHARACTERS,
+    REASONS,
     AnalysisError,
     Kept,
     Reply,
@@ -19,6 +20,7 @@ from opid_lightning.skills.parsing import (
 from opid_lightning.types import Skills
 from tests.golden.reader import read_cases
 from tests.skills.reference_cases import parsing_agrees, same_skills, sources_agree
+from tests.skills.reply_fuzz import READ, fuzzed_replies, outcome_of
 
 DATA = Path(__file__).parents[1] / "golden" / "data"
 GOOD = '{"episode_summary": "s", "episode_skill": "k", "step_skills": {"9": "a", "2": "b"}}'
@@ -320,3 +322,9 @@ def test_a_detail_that_quotes_the_reply_is_bounded():
     with pytest.raises(AnalysisError) as error:
         parse_reply(json.dumps({"x" * 100_000: 1}))
     assert len(error.value.detail) == MAX_DETAIL_CHARACTERS + 1
+
+
+def test_no_fuzzed_reply_has_an_outcome_without_a_name():
+    """`python -m tests.skills.reply_fuzz` tries 100,000."""
+    outcomes = {outcome_of(reply) for reply in fuzzed_replies(20_000, seed=1)}
+    assert outcomes == {READ, *REASONS}
