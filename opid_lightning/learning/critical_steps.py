@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from opid_lightning.learning.checks import check_range
 from opid_lightning.learning.groups import group_deviations
+from opid_lightning.learning.returns import discounted_returns
+from opid_lightning.learning.state_groups import state_groups
+from opid_lightning.types import Trajectory
 
 
 @dataclass(frozen=True)
@@ -77,3 +80,25 @@ class CriticalSteps:
             for rows in candidates.values()
             for row in sorted(rows, key=lambda row: -sizes[row])[: self.per_trajectory]
         ]
+
+
+def statistically_critical(
+    trajectories: Sequence[Trajectory], gamma: float, settings: CriticalSteps
+) -> Mapping[str, tuple[int, ...]]:
+    """The critical steps of every trajectory, by its id, in the order played.
+
+    Steps of one task with the same observation are one state (GiGPO's groups); what they are
+    compared by is the discounted return of the environment's rewards.
+    """
+    rows = [(trajectory, step) for trajectory in trajectories for step in trajectory.steps]
+    ids = [trajectory.id for trajectory, _ in rows]
+    rewards = torch.tensor([step.reward for _, step in rows], dtype=torch.float64)
+    states = state_groups(
+        [trajectory.task.id for trajectory, _ in rows],
+        [step.observation.text for _, step in rows],
+    )
+    found = settings(discounted_returns(rewards, ids, gamma), states, ids)
+    critical: dict[str, list[int]] = {trajectory.id: [] for trajectory in trajectories}
+    for row in found.mask.nonzero().flatten().tolist():
+        critical[ids[row]].append(rows[row][1].index)
+    return {id: tuple(steps) for id, steps in critical.items()}
