@@ -81,6 +81,11 @@ class Generation(Protocol):
 class RequestTooLongError(ValueError):
     """Prompt and longest response need more positions than the model has."""
 
+    def __init__(self, message: str, needed: int, given: int) -> None:
+        super().__init__(message)
+        self.needed = needed
+        self.given = given
+
 
 class VoiceEndedError(Exception):
     """The policy is not served any more, so what it was asked stays without an answer."""
@@ -144,6 +149,14 @@ class Analyst(Protocol):
 
     def close(self) -> None:
         """Gives back what `start` took."""
+
+
+@runtime_checkable
+class AsksPolicy(Protocol):
+    """An analyst that asks the policy itself."""
+
+    def listen(self, voice: Voice) -> None:
+        """Is told of each rollout's voice, before its first trajectory ends."""
 
 
 @runtime_checkable

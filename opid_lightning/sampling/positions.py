@@ -13,5 +13,7 @@ def check_positions(request: SampleRequest, given: int | None, owner: str = "the
         raise RequestTooLongError(
             f"request {request.id!r} may need {needed} positions ({len(request.prompt_ids)} of "
             f"its prompt, {request.max_tokens} of its response), but {owner} has {given}: "
-            "lower rollout.max_prompt_tokens or rollout.max_response_tokens"
+            "lower rollout.max_prompt_tokens or rollout.max_response_tokens",
+            needed,
+            given,
         )
