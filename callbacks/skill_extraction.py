@@ -14,8 +14,10 @@ from lightning.pytorch.utilities import rank_zero_warn
 from opid_lightning.callbacks.analysis_account import Account, account_of, summary
 from opid_lightning.callbacks.analysis_failures import FailurePolicy, OnLowSuccess, Recent
 from opid_lightning.callbacks.analysis_schedule import Schedule
+from opid_lightning.callbacks.step_choice import ChosenBy, StepChoice, keep_steps
 from opid_lightning.hooks import RolloutCallback, iteration_number
-from opid_lightning.protocols import Analyst
+from opid_lightning.learning.critical_steps import CriticalSteps
+from opid_lightning.protocols import Analyst, AsksPolicy, Voice
 from opid_lightning.skills.budget import Budget
 from opid_lightning.skills.cache import AnalysisCache
 from opid_lightning.skills.stream import AnalysisStream, Outcome
@@ -39,6 +41,10 @@ class SkillExtraction(RolloutCallback):
             of both levels are 0.
         stop_after: the last iteration with skills; none is all.
         failed_only_after: the last iteration whose successes are analysed; none is all.
+        critical_steps: whose choice they are: the `analyst`'s, that of `statistics`, which are ready
+            when the rollout is over, so that nothing is streamed, or of `both`, by which the
+            analyst's step skills are dropped where statistics do not agree.
+        statistics: how they choose, by the discounted returns from equal observations.
         cache: a file that keeps all analyses, so that none is paid for twice; several runs may
             share it. None is `analyses.sqlite` in the run's folder.
         budget: the cost at which nothing more is asked; what a resumed run spent before counts.
@@ -57,6 +63,8 @@ class SkillExtraction(RolloutCallback):
         start_after: int = 0,
         stop_after: int | None = None,
         failed_only_after: int | None = None,
+        critical_steps: ChosenBy = "analyst",
+        statistics: CriticalSteps = CriticalSteps(),
         cache: str | None = None,
         budget: float | None = None,
         max_tokens_spent: int | None = None,
@@ -69,12 +77,14 @@ class SkillExtraction(RolloutCallback):
         self.max_workers = max_workers
         self.deadline_s = deadline_s
         self.schedule = Schedule(start_after, stop_after, failed_only_after)
+        self.step_choice = StepChoice(critical_steps, statistics)
         self.cache = cache
         self.budget = Budget(budget, max_tokens_spent)
         self.failure_policy = FailurePolicy(min_success_share, window, on_low_success)
         self.total = Account()  # of all iterations so far
         self._recent = Recent(window)
         self._stream: AnalysisStream | None = None
+        self._voice: Voice | None = None  # of the rollout, where the analyst asks the policy
         self._began_at = 0.0
         self._metrics: dict[str, float] = {}
 
@@ -95,11 +105,14 @@ class SkillExtraction(RolloutCallback):
         if stage == "rollout":
             self._began_at = time.monotonic()
 
+    def on_rollout_start(self, trainer: lightning.Trainer, voice: Voice) -> None:
+        if isinstance(self.analyst, AsksPolicy):
+            self._voice = voice
+            self.analyst.listen(voice)
+
     def on_trajectory_end(self, trainer: lightning.Trainer, trajectory: Trajectory) -> None:
-        if self._stream is None:
-            return
-        if self.schedule.wants(iteration_number(trainer) + 1, trajectory.won):
-            self._stream.submit(trajectory, range(len(trajectory.steps)))
+        if self._stream is not None and self.step_choice.can_stream:
+            self._submit(trainer, trajectory, range(len(trajectory.steps)))
 
     def on_rollout_end(
         self, trainer: lightning.Trainer, trajectories: Sequence[Trajectory]
@@ -107,13 +120,38 @@ class SkillExtraction(RolloutCallback):
         if self._stream is None:
             return Hindsight()
         ended_at = time.monotonic()
-        outcomes = self._stream.collect(self.deadline_s)
+        outcomes, num_dropped = self._outcomes(trainer, self._stream, trajectories)
         exposed_s = time.monotonic() - ended_at
-        account = account_of(outcomes, self._began_at, self._stream.newly_spent(), exposed_s)
+        spent = self._stream.newly_spent()
+        account = account_of(outcomes, self._began_at, spent, exposed_s, num_dropped)
         self._metrics = account.metrics()
         self.total += account
         self._judge(trainer, outcomes)
         return hindsight_of(outcomes)
+
+    def _submit(
+        self, trainer: lightning.Trainer, trajectory: Trajectory, candidates: Sequence[int]
+    ) -> None:
+        assert self._stream is not None
+        if self.schedule.wants(iteration_number(trainer) + 1, trajectory.won):
+            self._stream.submit(trajectory, candidates)
+
+    def _outcomes(
+        self,
+        trainer: lightning.Trainer,
+        stream: AnalysisStream,
+        trajectories: Sequence[Trajectory],
+    ) -> tuple[Mapping[str, Outcome], int]:
+        """By trajectory id, and how many step skills statistics did not agree with."""
+        advance = self._voice.advance if self._voice else None
+        if self.step_choice.chosen_by == "analyst":
+            return stream.collect(self.deadline_s, advance), 0
+        gamma = trainer.datamodule.advantage.gamma  # type: ignore[attr-defined]
+        chosen = self.step_choice.of_statistics(trajectories, gamma)
+        if not self.step_choice.can_stream:
+            for trajectory in trajectories:
+                self._submit(trainer, trajectory, chosen[trajectory.id])
+        return keep_steps(stream.collect(self.deadline_s, advance), chosen)
 
     def _judge(self, trainer: lightning.Trainer, outcomes: Mapping[str, Outcome]) -> None:
         """Stops the run where too few analyses succeed, or warns."""

@@ -13,13 +13,14 @@ from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.loss import Loss
 from opid_lightning.lm.policy import PolicySource
 from opid_lightning.module import OPIDModule
-from opid_lightning.protocols import AnalystUnavailableError
+from opid_lightning.protocols import AnalystUnavailableError, Voice
 from opid_lightning.skills.cache import AnalysisCache
 from opid_lightning.skills.replay import Replay
 from opid_lightning.skills.rules import Rules
+from opid_lightning.skills.self_hindsight import SelfHindsight
 from opid_lightning.types import Analysis, Hindsight, Skills, Trajectory, Usage
 from tests.builders import step_of, trajectory_of
-from tests.keydoor_run import GRPO, OPID, assert_same_weights, fit, keydoor_data
+from tests.keydoor_run import GRPO, OPID, KeepExperience, assert_same_weights, fit, keydoor_data
 
 WON = trajectory_of(step_of(0, "open"), won=True, attempt=0)
 LOST = trajectory_of(step_of(0, "wait"), attempt=1)
@@ -338,3 +339,34 @@ def test_a_run_logs_its_account_and_prints_the_sum(tmp_path, capsys):
     cache = AnalysisCache(tmp_path / "analyses.sqlite")
     assert cache.spent(str(tmp_path)) == Usage()
     cache.close()
+
+
+def test_an_analyst_that_asks_the_policy_needs_a_sampler_that_follows_schemas(tmp_path):
+    with pytest.raises(AnalystUnavailableError, match=r"sampler=hf cannot.*set sampler=vllm"):
+        fit(tmp_path, [SkillExtraction(SelfHindsight(max_tokens=1))])
+
+
+@dataclass
+class AskingAnalyst(NamingAnalyst):
+    """Has the policy say a word, and writes it as its skill."""
+
+    def listen(self, voice: Voice) -> None:
+        self.voice = voice
+
+    def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
+        answer = self.voice.ask("west", max_tokens=2, temperature=1.0, seed=len(candidates))
+        return Analysis(Skills(f"say {answer.result().completion.text}", {}))
+
+
+def test_the_policy_is_asked_beside_a_rollout_that_it_does_not_move(tmp_path):
+    asking, silent = KeepExperience(), KeepExperience()
+    fit(tmp_path / "asking", [SkillExtraction(AskingAnalyst(), 2), asking], iterations=1)
+    fit(tmp_path / "silent", [silent], iterations=1)
+    skills = asking.experience.hindsight.skills
+    assert len(skills) == len(asking.experience.trajectories) == 16
+    assert all(found.episode_skill.startswith("say ") for found in skills.values())
+    responses = [
+        [s.completion.token_ids for t in kept.experience.trajectories for s in t.steps]
+        for kept in (asking, silent)
+    ]
+    assert responses[0] == responses[1]
