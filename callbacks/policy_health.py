@@ -11,14 +11,14 @@ from jaxtyping import Bool, Float
 from lightning.pytorch.utilities import grad_norm
 from torch import Tensor
 
-from opid_lightning.hooks import RolloutCallback
+from opid_lightning.hooks import RolloutCallback, ranks_of
 from opid_lightning.types import Batch, Experience
 
 
 class PolicyHealth(RolloutCallback):
     """Logs loss terms, ratios, clipping, entropy, gradient norm and the log-prob gap.
 
-    Means are over response tokens of the whole iteration, never over padding.
+    Means are over response tokens of the whole iteration, of all ranks, never over padding.
     """
 
     def __init__(self) -> None:
@@ -57,18 +57,21 @@ class PolicyHealth(RolloutCallback):
         self._grad_norms.append(float(norms["grad_2.0_norm_total"]))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        tokens = {
-            name: torch.cat([part[name] for part in self._batches]) for name in self._batches[0]
+        gathered = ranks_of(trainer).gather((self._batches, self._terms))
+        batches = [batch for part, _ in gathered for batch in part]
+        tokens = {name: torch.cat([part[name].cpu() for part in batches]) for name in batches[0]}
+        terms = {
+            name: [value for _, part in gathered for value in part[name]] for name in self._terms
         }
         loss = pl_module.loss
         metrics = {
-            **{f"loss/{name}": sum(values) / len(values) for name, values in self._terms.items()},
+            **{f"loss/{name}": sum(values) / len(values) for name, values in terms.items()},
             **ratio_health(tokens["log_ratio"].exp(), 1 - loss.clip_low, 1 + loss.clip_high),
             **sampler_gap(tokens["gap"]),
             **self._sampler,
             "policy/entropy_estimate": -tokens["old"].mean().item(),
             "policy/grad_norm": sum(self._grad_norms) / len(self._grad_norms),
-            "policy/first_ratio_error": first_ratio_error(self._batches),
+            "policy/first_ratio_error": first_ratio_error(batches),
         }
         pl_module.log_dict(metrics, on_step=False, on_epoch=True)
 

@@ -118,6 +118,8 @@ class TrajectoryLog(RolloutCallback):
     def _write(
         self, trainer: lightning.Trainer, name: str, rows: Iterable[dict[str, Any]], schema: Any
     ) -> None:
+        if not trainer.is_global_zero:
+            return
         folder = Path(trainer.default_root_dir) / "trajectories"
         folder.mkdir(parents=True, exist_ok=True)
         half_written = folder / f".{name}.parquet.part"

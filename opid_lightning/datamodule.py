@@ -19,13 +19,14 @@ from opid_lightning.evaluation import (
     Played,
     splits_of,
 )
-from opid_lightning.hooks import EvaluationBroadcast, TrainingBroadcast, iteration_number
+from opid_lightning.hooks import EvaluationBroadcast, TrainingBroadcast, iteration_number, ranks_of
 from opid_lightning.iteration import Actors, Iteration
 from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.batching import Batching, collate, totals_of
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.protocols import Environment, Sampler, Split
-from opid_lightning.rollout import Rollout, SessionPool
+from opid_lightning.ranks import Ranks
+from opid_lightning.rollout import Rollout, SessionPool, in_order
 from opid_lightning.skills.injection import Injection
 from opid_lightning.skills.routing import Routing
 from opid_lightning.trainer_checks import check_evaluation_is_whole, check_trainer
@@ -138,10 +139,15 @@ class RolloutDataModule(lightning.LightningDataModule):
             broadcast = TrainingBroadcast(self.trainer)
             self._experience = self.play_iteration(number, broadcast)
             broadcast.on_experience_end(self._experience)
-        self.trainer.accumulate_grad_batches = len(self._experience.plan[0])
-        pad_id, temperature = self.tokenizer.pad_token_id, self.rollout.temperature
-        layout = self.batching.layout
-        return loader(MicroBatches(self._experience, pad_id, temperature, layout))
+        micro_batches = MicroBatches(
+            self._experience,
+            self.ranks,
+            self.tokenizer.pad_token_id,
+            self.rollout.temperature,
+            self.batching.layout,
+        )
+        self.trainer.accumulate_grad_batches = micro_batches.num_of_step
+        return loader(micro_batches)
 
     def play_iteration(self, number: int, broadcast: TrainingBroadcast) -> Experience:
         """One iteration; it depends on the seed, its number and the weights alone."""
@@ -154,7 +160,14 @@ class RolloutDataModule(lightning.LightningDataModule):
         )
         tasks = tasks_of_iteration(self.train_tasks, self.tasks_per_iteration, self.seed, number)
         seed = iteration_seed(self.seed, number)
-        return self.iteration(number, seed, tasks, self.sessions, self.sampler, actors, broadcast)
+        return self.iteration(
+            number, seed, tasks, self.sessions, self.sampler, actors, broadcast, self.ranks
+        )
+
+    @property
+    def ranks(self) -> Ranks:
+        assert self.trainer is not None
+        return ranks_of(self.trainer)
 
     def uses(self, level: SkillLevel) -> bool:
         """Whether any weight makes use of skills of this level."""
@@ -207,13 +220,13 @@ class RolloutDataModule(lightning.LightningDataModule):
         with self.sampler.serving(self.module.policy) as generation:
             trajectories = play(
                 self.sessions,
-                tasks,
+                self.ranks.share(tasks),
                 generation,
                 self.encode,
                 self.evaluation.seed,
                 EvaluationBroadcast(self.trainer),
             )
-        return Played(split, trajectories)
+        return Played(split, in_order(self.ranks.gather(trajectories), tasks))
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
@@ -226,19 +239,20 @@ class RolloutDataModule(lightning.LightningDataModule):
 
 
 class MicroBatches(Dataset[Batch]):
-    """An experience in the order it is trained on, collated when asked for."""
+    """An experience in the order this rank trains on it, collated when asked for."""
 
     def __init__(
-        self, experience: Experience, pad_id: int, temperature: float, layout: Layout
+        self, experience: Experience, ranks: Ranks, pad_id: int, temperature: float, layout: Layout
     ) -> None:
         self.samples = experience.samples
         self.pad_id = pad_id
         self.temperature = temperature
         self.layout = layout
+        self.num_of_step = len(ranks.share(experience.plan[0]))  # of every one of them
         self.parts = [
             (rows, totals_of([experience.samples[i] for m in step for i in m], len(step)))
             for step in experience.plan
-            for rows in step
+            for rows in ranks.share(step)
         ]
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ import lightning
 from lightning.pytorch.loops.progress import _ProcessedTracker
 
 from opid_lightning.protocols import Voice
+from opid_lightning.ranks import Ranks
 from opid_lightning.types import Experience, Hindsight, Trajectory
 
 
@@ -21,6 +22,10 @@ def iteration_number(trainer: lightning.Trainer) -> int:
     """
     progress = cast(_ProcessedTracker, trainer.fit_loop.epoch_progress.current)
     return progress.processed
+
+
+def ranks_of(trainer: lightning.Trainer) -> Ranks:
+    return Ranks(trainer.global_rank, trainer.world_size)
 
 
 class RolloutCallback(lightning.Callback):

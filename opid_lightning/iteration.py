@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.batching import Batching
 from opid_lightning.protocols import Listener, Sampler
-from opid_lightning.rollout import Rollout, SessionPool
+from opid_lightning.ranks import ALONE, Ranks
+from opid_lightning.rollout import Rollout, SessionPool, in_order
 from opid_lightning.sampling.shared_generation import SharedGeneration
 from opid_lightning.scoring import score_rows
 from opid_lightning.skills.injection import Injection
@@ -55,23 +56,30 @@ class Iteration:
         sampler: Sampler,
         actors: Actors,
         listener: Listener,
+        ranks: Ranks = ALONE,
     ) -> Experience:
+        """Whole groups are shared out among ranks, and so are scoring and training.
+
+        What is played and scored is exchanged, so that every rank returns the same experience.
+        """
         with (
             sampler.serving(actors.policy) as generation,
             SharedGeneration(generation, actors.policy, actors.encode) as shared,
         ):
             listener.on_rollout_start(shared)
-            trajectories = self.rollout(sessions, tasks, shared, actors.encode, seed, listener)
-            sampler_metrics = dict(generation.metrics)
-            hindsight = self.look_back(trajectories, listener)
+            mine = self.rollout(sessions, ranks.share(tasks), shared, actors.encode, seed, listener)
+            part = mine, self.look_back(mine, listener), dict(generation.metrics)
+        played, hindsights, metrics = zip(*ranks.gather(part), strict=True)
+        trajectories, hindsight = in_order(played, tasks), together(hindsights)
         rows = self.route(trajectories, hindsight, actors.encode)
-        plan = self.batching.plan([row.prompt_ids + row.response_ids for row in rows], seed)
+        sequences = [row.prompt_ids + row.response_ids for row in rows]
+        plan = self.batching.plan(sequences, seed, ranks.count)
         temperature, layout = self.rollout.temperature, self.batching.layout
         old, reference = actors.old, actors.reference
         with actors.precision():
-            scored = score_rows(old, reference, rows, plan, temperature, listener, layout)
+            scored = score_rows(old, reference, rows, plan, temperature, listener, layout, ranks)
         samples = self.advantage(scored)
-        return Experience(number, trajectories, hindsight, samples, plan, sampler_metrics)
+        return Experience(number, trajectories, hindsight, samples, plan, means(metrics))
 
     def look_back(self, trajectories: tuple[Trajectory, ...], listener: Listener) -> Hindsight:
         """Collects the skills that were being written while the rollout still went on.
@@ -100,3 +108,16 @@ class Iteration:
             for trajectory in trajectories
             for step in trajectory.steps
         ]
+
+
+def together(parts: Sequence[Hindsight]) -> Hindsight:
+    """The hindsight of all ranks."""
+    return Hindsight(
+        skills={name: skills for part in parts for name, skills in part.skills.items()},
+        failures={name: reason for part in parts for name, reason in part.failures.items()},
+    )
+
+
+def means(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Over ranks, which all run the same sampler."""
+    return {name: sum(part[name] for part in metrics) / len(metrics) for name in metrics[0]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from opid_lightning.protocols import Environment, Generation, Listener, Session
@@ -118,6 +118,15 @@ class Rollout:
             f"{self.max_prompt_tokens} less rollout.skill_tokens={self.skill_tokens}, kept free "
             "for the skill. Raise one or lower the other"
         )
+
+
+def in_order(
+    parts: Iterable[Iterable[Trajectory]], tasks: Sequence[Task]
+) -> tuple[Trajectory, ...]:
+    """What several ranks played of these tasks, as one of them would have played it."""
+    places = {task.id: place for place, task in enumerate(tasks)}
+    played = [trajectory for part in parts for trajectory in part]
+    return tuple(sorted(played, key=lambda t: (places[t.task.id], t.attempt)))
 
 
 @dataclass

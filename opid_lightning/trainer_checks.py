@@ -7,11 +7,6 @@ import lightning
 
 def check_trainer(trainer: lightning.Trainer) -> None:
     """Raises where the Trainer would train on old rollouts, or on other gradients than meant."""
-    if trainer.world_size != 1:
-        raise ValueError(
-            f"{trainer.world_size} processes would all play the same tasks: rollouts are not "
-            "shared out yet. Set trainer.devices and trainer.num_nodes to 1."
-        )
     reload_every: int = trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
     if reload_every != 1:
         raise ValueError(

@@ -48,11 +48,12 @@ class Batching:
         """How prompts and responses become a model's inputs."""
         return merge_sequences if self.share_prefixes else pad_sequences
 
-    def plan(self, sequences: Sequence[TokenIds], seed: int) -> BatchPlan:
+    def plan(self, sequences: Sequence[TokenIds], seed: int, num_ranks: int = 1) -> BatchPlan:
         """In what order rows of these tokens are trained on; a function of the seed.
 
         Rows are shuffled over optimizer steps, and sorted inside one, so that micro-batches are
-        of similar rows. A step of fewer micro-batches is filled up with such without any rows.
+        of similar rows. A step of fewer micro-batches is filled up with such without any rows,
+        so that all steps have as many, and each of the ranks as many of them (`ranks_share`).
         """
         if not sequences:
             raise ValueError("no rows to train on: the rollout returned trajectories without steps")
@@ -65,7 +66,7 @@ class Batching:
             for shuffled in [torch.randperm(len(sequences), generator=generator).tolist()]
             for start in range(0, len(sequences), num_rows)
         ]
-        num_batches = max(map(len, steps))
+        num_batches = -(-max(map(len, steps)) // num_ranks) * num_ranks
         return tuple((*step, *[()] * (num_batches - len(step))) for step in steps)
 
     # Both put the largest first, so that what does not fit in memory fails at once.

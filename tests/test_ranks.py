@@ -1,0 +1,89 @@
+"""What two processes do together is what one does alone."""
+
+import csv
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opid_lightning.learning.batching import Batching
+from opid_lightning.ranks import Ranks
+from opid_lightning.rollout import in_order
+from opid_lightning.scoring import first_epoch
+from tests.builders import step_of, trajectory_of
+
+ROW = (1,)
+PARTS = st.integers(1, 5)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=60), st.integers(1, 20), PARTS, PARTS)
+def test_ranks_train_on_equally_many_micro_batches_and_together_on_all(lengths, mini, micro, count):
+    plan = Batching(mini, micro, ppo_epochs=2).plan([ROW * n for n in lengths], 0, count)
+    shares = [[Ranks(rank, count).share(step) for step in plan] for rank in range(count)]
+    assert len({len(step) for share in shares for step in share}) == 1
+    rows = [row for share in shares for step in share for batch in step for row in batch]
+    assert sorted(rows) == sorted([*range(len(lengths))] * 2)
+
+
+def test_ranks_take_micro_batches_of_about_the_same_size():
+    lengths = list(range(1, 65))
+    (step,) = Batching(None, 4).plan([ROW * n for n in lengths], seed=0, num_ranks=2)
+    tokens = [
+        sum(lengths[row] for batch in Ranks(rank, 2).share(step) for row in batch)
+        for rank in range(2)
+    ]
+    assert max(tokens) / min(tokens) < 1.15
+
+
+@given(st.integers(1, 40), st.integers(1, 20), st.integers(1, 3), PARTS)
+def test_what_is_scored_before_training_is_every_row_once(num_rows, mini, epochs, count):
+    plan = Batching(mini, 2, epochs).plan([ROW] * num_rows, 0, count)
+    rows = [row for step in first_epoch(plan, num_rows) for batch in step for row in batch]
+    assert sorted(rows) == list(range(num_rows))
+
+
+def test_what_ranks_played_comes_back_in_the_order_of_one_rank():
+    tasks = [trajectory_of(step_of(), task_id=name).task for name in "cab"]
+    played = [
+        [trajectory_of(step_of(), task_id=name, attempt=n) for n in range(2)] for name in "cab"
+    ]
+    parts = [(*played[0], *played[2]), tuple(played[1])]
+    assert in_order(parts, tasks) == (*played[0], *played[1], *played[2])
+
+
+def test_a_rank_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="rank 2 of 2; expected 0 to 1"):
+        Ranks(2, 2)
+
+
+def fit(folder, *overrides):
+    """Two iterations of keydoor; the last checkpoint's weights, and the metrics."""
+    command = [sys.executable, "-m", "opid_lightning", "fit", "conf=keydoor"]
+    settings = (
+        "trainer.accelerator=cpu",
+        "trainer.max_epochs=2",
+        "data.tasks_per_iteration=3",
+        "batching.mini_batch_rows=64",
+        f"trainer.default_root_dir={folder}",
+    )
+    run = subprocess.run([*command, *settings, *overrides], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return state, rows
+
+
+def test_two_ranks_train_as_one_does(tmp_path):
+    alone, figures = fit(tmp_path / "one")
+    pair, of_pair = fit(tmp_path / "two", "trainer.devices=2", "strategy=ddp")
+    for name, weight in alone.items():
+        torch.testing.assert_close(pair[name], weight, rtol=0, atol=2e-6)
+    own_pace = ("time/", "analysis/", "sampler/batch_mean")
+    for one, two in zip(figures, of_pair, strict=True):
+        compared = [name for name in one if one[name] and not name.startswith(own_pace)]
+        for name in compared:
+            assert float(two[name]) == pytest.approx(float(one[name]), rel=1e-4, abs=1e-5), name
