@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
@@ -26,9 +27,10 @@ class Address:
         except ValueError:  # a port that is no number
             is_good = False
         if not is_good or parts.query or parts.fragment:
+            shown = re.split("[?#]", self.place)[0]  # the rest may be a key
             raise ValueError(
-                f"OpenAI.base_url is {without_credentials(self.url)!r}; expected a URL like "
-                "http://127.0.0.1:8000/v1, without a query."
+                f"OpenAI.base_url is {shown!r}; expected a URL like http://127.0.0.1:8000/v1, "
+                "without a query."
             )
 
     @property
@@ -72,7 +74,7 @@ def read_secrets(address: Address, key_variable: str) -> Secrets:
             f"The analyst OpenAI has no key for {address.place}: set the environment variable "
             f"{key_variable}, or set base_url to an endpoint that needs none."
         )
-    if not key.isascii() or not key.isprintable() or key != key.strip():
+    if not re.fullmatch("[!-~]*", key):
         raise AnalystUnavailableError(
             f"The environment variable {key_variable} holds {len(key)} characters, among them "
             "blanks, line breaks or others that no key has. Set it to the key alone."

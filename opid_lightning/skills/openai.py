@@ -125,8 +125,8 @@ class OpenAI:
         self.endpoint.close()
 
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
-        deadline = time.monotonic() + self.analysis_timeout_s
         line = self.endpoint.line()
+        deadline = time.monotonic() + self.analysis_timeout_s
         question = analysis_messages(
             trajectory, candidates, self.max_step_skills, self.gamma, self.max_record_characters
         )
@@ -161,8 +161,8 @@ class OpenAI:
     def _probe(self) -> ChatReply | Fault:
         schema = reply_schema([0], self.max_step_skills) if self._sends_schemas else None
         request = self._request(PROBE, min(PROBE_TOKENS, self.max_tokens), schema)
-        deadline = time.monotonic() + self.analysis_timeout_s
-        return self._retrying(self.endpoint.line(), request, deadline).answer
+        line = self.endpoint.line()
+        return self._retrying(line, request, time.monotonic() + self.analysis_timeout_s).answer
 
     def _request(self, messages: Sequence[Message], max_tokens: int, schema: Any) -> dict[str, Any]:
         return completion_request(

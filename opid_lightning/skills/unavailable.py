@@ -16,7 +16,8 @@ MENDS = {
     "connection_refused": "Start the server, or set {elsewhere}.",
     "unresolved_host": "Set {elsewhere}.",
     "tls_refused": "Set analyst.base_url to a server with a valid certificate, or to http://...",
-    "bad_request": "Change what it objects to: analyst.temperature, analyst.extra_body, ...",
+    "bad_request": "Change what it objects to: analyst.structured, analyst.temperature, "
+    "analyst.max_tokens, analyst.extra_body.",
     "bad_response": "Set {elsewhere}.",
     "timeout": "Try again once it answers, or raise analyst.timeout_s.",
 }
