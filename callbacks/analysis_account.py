@@ -78,7 +78,11 @@ def known(*seconds: float | None) -> list[float]:
 
 
 def account_of(
-    outcomes: Mapping[str, Outcome], began_at: float, usage: Usage, exposed_s: float
+    outcomes: Mapping[str, Outcome],
+    began_at: float,
+    usage: Usage,
+    exposed_s: float,
+    num_dropped: int = 0,
 ) -> Account:
     """Of one iteration, whose rollout began then on the clock of the outcomes."""
     successes = [outcome for outcome in outcomes.values() if outcome.analysis.skills is not None]
@@ -93,6 +97,7 @@ def account_of(
         succeeded=len(successes),
         cached=sum(outcome.is_cached for outcome in successes),
         failed=dict(sorted(failures.items())),
+        dropped_step_skills=num_dropped,
         usage=usage,
         first_s=min(answered, default=None),
         last_s=max(answered, default=None),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
+
+from lightning.pytorch.utilities import rank_zero_warn
+
+from opid_lightning.skills.stream import Outcome
 
 OnLowSuccess = Literal["stop", "continue"]
 
@@ -13,9 +17,10 @@ OnLowSuccess = Literal["stop", "continue"]
 REMEDIES = {
     "late": "raise callbacks.skill_extraction.deadline_s or .max_workers",
     "budget": "raise callbacks.skill_extraction.budget or .max_tokens_spent",
-    "timeout": "raise analyst.timeout_s",
+    "timeout": "raise analyst.timeout_s and analyst.analysis_timeout_s",
     "rate_limited": "lower callbacks.skill_extraction.max_workers",
     "truncated": "raise analyst.max_tokens",
+    "context_too_long": "set analyst.max_record_characters",
     "not_recorded": "replay the file of a run of the same settings and seed",
 }
 ANOTHER_ANALYST = "choose another analyst.model"
@@ -41,6 +46,17 @@ class FailurePolicy:
                 f"SkillExtraction.on_low_success is {self.on_low_success!r}; expected "
                 f"{' or '.join(get_args(OnLowSuccess))}."
             )
+
+    def judge(self, recent: Recent, iteration: int) -> None:
+        """Stops the run where too few analyses succeed, or warns."""
+        complaint = self.complaint(recent)
+        if complaint and self.on_low_success == "stop":
+            raise ValueError(
+                f"{complaint} To go on as GRPO where skills are missing: "
+                "callbacks.skill_extraction.on_low_success=continue."
+            )
+        if complaint:
+            rank_zero_warn(f"Iteration {iteration} is GRPO where skills are missing. {complaint}")
 
     def complaint(self, recent: Recent) -> str:
         """What is wrong and which setting could help; blank where enough succeeded."""
@@ -69,8 +85,12 @@ class Recent:
     def __len__(self) -> int:
         return len(self._reasons)
 
-    def add(self, reasons: Iterable[str]) -> None:
-        """In the order in which the analyses ended."""
+    def add(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Those of an iteration, in the order in which they ended."""
+        ended = sorted(outcomes.values(), key=lambda outcome: outcome.ended_at)
+        self.extend(outcome.analysis.failure for outcome in ended)
+
+    def extend(self, reasons: Iterable[str]) -> None:
         self._reasons.extend(reasons)
 
     @property

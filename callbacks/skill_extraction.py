@@ -9,7 +9,6 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities import rank_zero_warn
 
 from opid_lightning.callbacks.analysis_account import Account, account_of, summary
 from opid_lightning.callbacks.analysis_failures import FailurePolicy, OnLowSuccess, Recent
@@ -41,9 +40,9 @@ class SkillExtraction(RolloutCallback):
             of both levels are 0.
         stop_after: the last iteration with skills; none is all.
         failed_only_after: the last iteration whose successes are analysed; none is all.
-        critical_steps: whose choice they are: the `analyst`'s, that of `statistics`, which are ready
-            when the rollout is over, so that nothing is streamed, or of `both`, by which the
-            analyst's step skills are dropped where statistics do not agree.
+        critical_steps: whose choice they are: the `analyst`'s; that of `statistics`, which are
+            made when the rollout is over, so that nothing is streamed; or of `both`, by which
+            the analyst's step skills are dropped where statistics do not agree.
         statistics: how they choose, by the discounted returns from equal observations.
         cache: a file that keeps all analyses, so that none is paid for twice; several runs may
             share it. None is `analyses.sqlite` in the run's folder.
@@ -126,7 +125,8 @@ class SkillExtraction(RolloutCallback):
         account = account_of(outcomes, self._began_at, spent, exposed_s, num_dropped)
         self._metrics = account.metrics()
         self.total += account
-        self._judge(trainer, outcomes)
+        self._recent.add(outcomes)
+        self.failure_policy.judge(self._recent, iteration_number(trainer) + 1)
         return hindsight_of(outcomes)
 
     def _submit(
@@ -153,21 +153,6 @@ class SkillExtraction(RolloutCallback):
                 self._submit(trainer, trajectory, chosen[trajectory.id])
         return keep_steps(stream.collect(self.deadline_s, advance), chosen)
 
-    def _judge(self, trainer: lightning.Trainer, outcomes: Mapping[str, Outcome]) -> None:
-        """Stops the run where too few analyses succeed, or warns."""
-        ended = sorted(outcomes.values(), key=lambda outcome: outcome.ended_at)
-        self._recent.add(outcome.analysis.failure for outcome in ended)
-        complaint = self.failure_policy.complaint(self._recent)
-        if not complaint:
-            return
-        if self.failure_policy.on_low_success == "stop":
-            raise ValueError(
-                f"{complaint} To go on as GRPO where skills are missing: "
-                "callbacks.skill_extraction.on_low_success=continue."
-            )
-        number = iteration_number(trainer) + 1
-        rank_zero_warn(f"Iteration {number} is GRPO where skills are missing. {complaint}")
-
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
@@ -190,7 +175,7 @@ class SkillExtraction(RolloutCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.total = Account.of_state(state_dict["total"])
-        self._recent.add(state_dict["recent"])
+        self._recent.extend(state_dict["recent"])
 
     def teardown(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str

@@ -40,7 +40,14 @@ from opid_lightning.protocols import Generation
 from opid_lightning.sampling.hugging_face import HuggingFace
 from opid_lightning.scoring import logprobs_of
 from opid_lightning.skills.rules import Rules
-from opid_lightning.types import Completion, Policy, SampleRequest, Skills, Trajectory
+from opid_lightning.types import (
+    Analysis,
+    Completion,
+    Policy,
+    SampleRequest,
+    Skills,
+    Trajectory,
+)
 from tests.keydoor_run import (
     GRPO,
     SMALL_BATCHES,
@@ -121,9 +128,16 @@ class MarkedSkills:
     """An analyst whose every skill can be recognised."""
 
     marker: str = "take key first"
+    identity: str = "marked"
 
-    def __call__(self, trajectory: Trajectory) -> Skills:
-        return Skills(self.marker, {0: self.marker})
+    def start(self) -> None:
+        """Needs nothing."""
+
+    def close(self) -> None:
+        """Holds nothing."""
+
+    def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
+        return Analysis(Skills(self.marker, {0: self.marker}))
 
 
 @dataclass(frozen=True)

@@ -164,4 +164,4 @@ def read_answer(skills: str | None, failure: str, detail: str, place: str) -> An
             f"{place} cannot be read ({type(error).__name__}: {error}); delete that row of the "
             "table `answers`, or use another file."
         ) from error
-    return Analysis(found)
+    return Analysis(found, detail=detail)

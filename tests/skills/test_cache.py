@@ -16,7 +16,7 @@ TRAJECTORY = trajectory_of(step_of(0, "look", "A."), step_of(1, "wait", "B."))
 QUESTION = Question(TRAJECTORY, (0, 1), "glm 1")
 SKILLS = Skills("Search é \udcff.", {9: "a", 2: "b"}, "s")
 PAID = Usage(requests=2, retries=1, prompt_tokens=100, completion_tokens=20, cost=0.25)
-SUCCESS = Analysis(SKILLS, usage=PAID)
+SUCCESS = Analysis(SKILLS, detail="one dropped", usage=PAID)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_an_answer_comes_back_in_its_order_and_costs_nothing(cache):
     assert cache.get(QUESTION.key) is None
     assert cache.put(QUESTION, SUCCESS, "run") == SUCCESS
     found = cache.get(QUESTION.key)
-    assert found == Analysis(SKILLS)
+    assert found == Analysis(SKILLS, detail="one dropped")
     assert list(found.skills.step_skills) == [9, 2]
 
 
@@ -92,7 +92,7 @@ def test_a_failure_is_kept_where_its_reply_was_paid_for(cache, failure, usage, i
 def test_a_failure_that_is_not_kept_gives_way_to_a_later_answer(cache):
     cache.put(QUESTION, Analysis(None, "timeout", usage=Usage(requests=1)), "run")
     cache.put(QUESTION, SUCCESS, "run")
-    assert cache.get(QUESTION.key) == Analysis(SKILLS)
+    assert cache.get(QUESTION.key) == Analysis(SKILLS, detail="one dropped")
     assert cache.spent("run") == Usage(3, 1, 0, 100, 20, 0.25)
 
 
@@ -100,8 +100,8 @@ def test_the_first_answer_stands_and_the_second_is_still_paid(cache):
     cache.put(QUESTION, SUCCESS, "one")
     other = Analysis(Skills("Wait.", {}), usage=Usage(requests=1, completion_tokens=3))
     stands = cache.put(QUESTION, other, "two")
-    assert stands == Analysis(SKILLS, usage=other.usage)
-    assert cache.get(QUESTION.key) == Analysis(SKILLS)
+    assert stands == Analysis(SKILLS, detail="one dropped", usage=other.usage)
+    assert cache.get(QUESTION.key) == Analysis(SKILLS, detail="one dropped")
     assert cache.spent("two") == other.usage
 
 
@@ -162,7 +162,7 @@ def test_what_was_put_survives_a_kill(path):
     process.join(timeout=120)
     assert process.exitcode == -signal.SIGKILL
     cache = AnalysisCache(path)
-    assert cache.get(QUESTION.key) == Analysis(SKILLS)
+    assert cache.get(QUESTION.key) == Analysis(SKILLS, detail="one dropped")
     assert cache.spent("run") == PAID
     cache.close()
 
@@ -247,4 +247,4 @@ def test_the_observation_itself_need_not_be_text_of_a_kind(cache):
     odd = dataclasses.replace(step_of(), observation=Observation("\udcff\x00"))
     question = Question(trajectory_of(odd, task_id="\udcff"), (0,), "glm")
     cache.put(question, SUCCESS, "run")
-    assert cache.get(question.key) == Analysis(SKILLS)
+    assert cache.get(question.key) == Analysis(SKILLS, detail="one dropped")
