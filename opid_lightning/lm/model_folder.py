@@ -1,0 +1,56 @@
+"""Models as folders in Hugging Face format, which is all that servers read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from opid_lightning.lm.policy import PolicySource, load_policy, locate
+
+
+def model_folder(path: str) -> str:
+    """The folder of a model that `PolicySource.path` may name; of one on the hub, its name there.
+
+    `smollm2` is packaged in a form of its own. It is written, 0.5 GB, to the user's cache folder
+    the first time.
+    """
+    location, gguf = locate(path)
+    if not gguf:
+        return location
+    folder = _user_cache() / f"{path}-{model_version(path)[:12]}"
+    if not folder.is_dir():
+        _write(path, folder)
+    return str(folder)
+
+
+def model_version(path: str) -> str:
+    """Another after the files of a model have changed; blank for one on the hub."""
+    location, gguf = locate(path)
+    files = sorted(file for file in Path(location).glob(gguf.get("gguf_file", "*")))
+    marks = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(marks).encode()).hexdigest() if marks else ""
+
+
+def _write(path: str, folder: Path) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Made aside and renamed: one that is stopped leaves no half, and of two one wins.
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
+    try:
+        policy = load_policy(PolicySource(path))
+        policy.model.save_pretrained(draft)  # type: ignore[operator]
+        policy.tokenizer.save_pretrained(draft)
+        draft.chmod(0o755)
+        draft.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _user_cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser() / "opid_lightning" / "models"

