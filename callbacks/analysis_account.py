@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opid_lightning.skills.stream import Outcome
@@ -71,6 +71,11 @@ class Account:
     @staticmethod
     def of_state(state: Mapping[str, Any]) -> Account:
         return Account(**{**state, "usage": Usage(**state["usage"])})
+
+
+def of_all_ranks(accounts: Sequence[Account]) -> Account:
+    """Of one iteration; ranks wait at the same time."""
+    return replace(sum(accounts, Account()), exposed_s=max(a.exposed_s for a in accounts))
 
 
 def known(*seconds: float | None) -> list[float]:

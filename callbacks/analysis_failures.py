@@ -85,12 +85,7 @@ class Recent:
     def __len__(self) -> int:
         return len(self._reasons)
 
-    def add(self, outcomes: Mapping[str, Outcome]) -> None:
-        """Those of an iteration, in the order in which they ended."""
-        ended = sorted(outcomes.values(), key=lambda outcome: outcome.ended_at)
-        self.extend(outcome.analysis.failure for outcome in ended)
-
-    def extend(self, reasons: Iterable[str]) -> None:
+    def add(self, reasons: Iterable[str]) -> None:
         self._reasons.extend(reasons)
 
     @property
@@ -100,3 +95,9 @@ class Recent:
     @property
     def failures(self) -> Counter[str]:
         return Counter(reason for reason in self._reasons if reason)
+
+
+def reasons_of(outcomes: Mapping[str, Outcome]) -> list[str]:
+    """The failure of each, blank of a success, in the order in which they ended."""
+    ended = sorted(outcomes.values(), key=lambda outcome: outcome.ended_at)
+    return [outcome.analysis.failure for outcome in ended]

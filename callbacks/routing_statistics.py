@@ -34,7 +34,7 @@ def routing_statistics(experience: Experience) -> dict[str, float]:
     return {
         **skill_counts(experience),
         **routed_shares(experience.samples),
-        **advantage_sizes(experience.samples),
+        **advantage_sizes(unfailed(experience)),
         **delta_means(experience.samples),
     }
 
@@ -74,8 +74,16 @@ def is_over_budget(sample: Sample) -> bool:
     return len(sample.scored.routed.skill_prompt_ids) < num_routed
 
 
+def unfailed(experience: Experience) -> list[Sample]:
+    """Without trajectories whose analysis failed: they have no skill term for want of an answer."""
+    failed = experience.hindsight.failures
+    return [s for s in experience.samples if s.scored.routed.trajectory.id not in failed]
+
+
 def advantage_sizes(samples: Sequence[Sample]) -> dict[str, float]:
     """Both terms as means over the same response tokens, so that the ratio compares like things."""
+    if not samples:
+        return {}
     skill = torch.cat([sample.skill_advantage for sample in samples]).abs()
     outcome = torch.cat(
         [torch.full_like(s.skill_advantage, s.outcome_advantage) for s in samples]

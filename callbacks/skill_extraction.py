@@ -10,11 +10,16 @@ from typing import Any
 import lightning
 from lightning.pytorch.loggers import WandbLogger
 
-from opid_lightning.callbacks.analysis_account import Account, account_of, summary
-from opid_lightning.callbacks.analysis_failures import FailurePolicy, OnLowSuccess, Recent
+from opid_lightning.callbacks.analysis_account import Account, account_of, of_all_ranks, summary
+from opid_lightning.callbacks.analysis_failures import (
+    FailurePolicy,
+    OnLowSuccess,
+    Recent,
+    reasons_of,
+)
 from opid_lightning.callbacks.analysis_schedule import Schedule
 from opid_lightning.callbacks.step_choice import ChosenBy, StepChoice, keep_steps
-from opid_lightning.hooks import RolloutCallback, iteration_number
+from opid_lightning.hooks import RolloutCallback, iteration_number, ranks_of
 from opid_lightning.learning.critical_steps import CriticalSteps
 from opid_lightning.protocols import Analyst, AsksPolicy, Voice
 from opid_lightning.skills.budget import Budget
@@ -123,9 +128,12 @@ class SkillExtraction(RolloutCallback):
         exposed_s = time.monotonic() - ended_at
         spent = self._stream.newly_spent()
         account = account_of(outcomes, self._began_at, spent, exposed_s, num_dropped)
+        # Of all ranks, so that all of them log the same, and stop together.
+        parts = ranks_of(trainer).gather((account, reasons_of(outcomes)))
+        account = of_all_ranks([account for account, _ in parts])
+        self._recent.add(reason for _, reasons in parts for reason in reasons)
         self._metrics = account.metrics()
         self.total += account
-        self._recent.add(outcomes)
         self.failure_policy.judge(self._recent, iteration_number(trainer) + 1)
         return hindsight_of(outcomes)
 
@@ -175,7 +183,7 @@ class SkillExtraction(RolloutCallback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.total = Account.of_state(state_dict["total"])
-        self._recent.extend(state_dict["recent"])
+        self._recent.add(state_dict["recent"])
 
     def teardown(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str

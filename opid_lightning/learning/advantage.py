@@ -44,7 +44,8 @@ class Advantage:
     penalty_after_normalisation: bool = True
     episode_weight: float = 0.001
     step_weight: float = 0.001
-    # Scales the skill term so that mean |lambda * delta| is this share of mean |A_outcome|.
+    # Scales the skill term so that mean |lambda * delta| is this share of mean |A_outcome|, over
+    # trajectories of which a skill scored anything: where an analysis failed, nothing is made up.
     target_ratio: float | None = None
     normalise_delta: bool = False
     clip_delta: float | None = None
@@ -142,7 +143,10 @@ class Advantage:
                 term[row] += self.weight(level) * advantages
         if self.target_ratio is None:
             return term
-        scale = relative_scale(term, outcome.tolist(), self.target_ratio)
+        compared = rows.of_scored_trajectories
+        scale = relative_scale(
+            [term[row] for row in compared], outcome[compared].tolist(), self.target_ratio
+        )
         return [scale * part for part in term]
 
     def _deltas(

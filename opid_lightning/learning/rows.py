@@ -56,3 +56,10 @@ class Rows:
     def scored_with(self, level: SkillLevel) -> list[int]:
         """The rows whose response was scored with a skill of this level."""
         return [row for row, step in enumerate(self.steps) if level in step.skill_logprobs]
+
+    @property
+    def of_scored_trajectories(self) -> list[int]:
+        """The rows of trajectories of which some response was scored with a skill."""
+        ids = self.trajectories
+        scored = {id for id, step in zip(ids, self.steps, strict=True) if step.skill_logprobs}
+        return [row for row, id in enumerate(ids) if id in scored]

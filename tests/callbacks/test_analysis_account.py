@@ -1,6 +1,6 @@
 import pytest
 
-from opid_lightning.callbacks.analysis_account import Account, account_of, summary
+from opid_lightning.callbacks.analysis_account import Account, account_of, of_all_ranks, summary
 from opid_lightning.skills.stream import Outcome
 from opid_lightning.types import Analysis, Skills, Usage
 
@@ -56,6 +56,12 @@ def test_iterations_add_up():
     assert both.usage == USAGE + USAGE
     assert (both.first_s, both.last_s, both.exposed_s) == (1.5, 10.0, 6.5)
     assert Account() + one == one
+
+
+def test_ranks_share_the_counts_and_wait_at_the_same_time():
+    ranks = [account_of(OUTCOMES, 100.0, USAGE, seconds) for seconds in (6.0, 2.0)]
+    together = of_all_ranks(ranks)
+    assert (together.submitted, together.usage, together.exposed_s) == (12, USAGE + USAGE, 6.0)
 
 
 def test_an_account_comes_back_from_a_checkpoint():

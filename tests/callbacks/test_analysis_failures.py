@@ -1,6 +1,6 @@
 import pytest
 
-from opid_lightning.callbacks.analysis_failures import FailurePolicy, Recent
+from opid_lightning.callbacks.analysis_failures import FailurePolicy, Recent, reasons_of
 from opid_lightning.skills.stream import Outcome
 from opid_lightning.types import Analysis
 
@@ -9,7 +9,7 @@ POLICY = FailurePolicy(min_success_share=0.5, window=4)
 
 def complaint(*reasons, policy=POLICY):
     recent = Recent(policy.window)
-    recent.extend(reasons)
+    recent.add(reasons)
     return policy.complaint(recent)
 
 
@@ -43,7 +43,8 @@ def test_a_complaint_counts_reasons_and_names_settings():
 def test_it_is_judged_anew_with_every_analysis_and_remembered_by_reason():
     recent = Recent(3)
     ended = {"late": 1.0, "": 2.0, "no_steps": 4.0, "empty": 3.0}
-    recent.add({name: Outcome(Analysis(None, name), False, at) for name, at in ended.items()})
+    outcomes = {name: Outcome(Analysis(None, name), False, at) for name, at in ended.items()}
+    recent.add(reasons_of(outcomes))
     assert recent.reasons == ["", "empty", "no_steps"]
     assert recent.failures == {"empty": 1, "no_steps": 1}
 

@@ -13,7 +13,7 @@ WON = trajectory_of(step_of(), won=True, attempt=0)
 LOST = trajectory_of(step_of(), attempt=1)
 THIRD = trajectory_of(step_of(), attempt=2)
 
-#            trajectory  episode deltas  step deltas   A_ep
+#            trajectory  episode deltas  step deltas   A_ep    third was not analysed
 # row 0      won         1, -3           -              2
 # row 1      lost        -               4             -1
 # row 2      lost        2               -6            -1
@@ -24,12 +24,13 @@ SAMPLES = (
     sample_of(LOST, {"episode": [2.0], "step": [-6.0]}, outcome=-1.0, weight=0.5),
     sample_of(THIRD, outcome=0.0, num_tokens=3),
 )
-HINDSIGHT = Hindsight(skills={WON.id: Skills("k", {})}, failures={LOST.id: "empty"})
+HINDSIGHT = Hindsight(skills={WON.id: Skills("k", {}), LOST.id: Skills("k", {})})
 EXPERIENCE = experience_of(*SAMPLES, hindsight=HINDSIGHT)
 
 
 def test_trajectories_are_counted_by_what_became_of_their_analysis():
-    metrics = routing_statistics(EXPERIENCE)
+    hindsight = Hindsight(skills={WON.id: Skills("k", {})}, failures={LOST.id: "empty"})
+    metrics = routing_statistics(experience_of(*SAMPLES, hindsight=hindsight))
     assert metrics["skills/analysed"] == 1
     assert metrics["skills/failed"] == 1
     assert metrics["skills/failed_empty"] == 1
@@ -58,6 +59,17 @@ def test_advantage_sizes_are_means_over_the_same_response_tokens():
     assert metrics["advantage/outcome_abs_mean"] == pytest.approx(outcome)
     assert metrics["advantage/skill_abs_mean"] == pytest.approx(skill)
     assert metrics["advantage/skill_to_outcome_ratio"] == pytest.approx(skill / outcome)
+
+
+def test_trajectories_whose_analysis_failed_are_masked_from_the_sizes():
+    failed = Hindsight(skills=HINDSIGHT.skills, failures={THIRD.id: "late"})
+    metrics = routing_statistics(experience_of(*SAMPLES, hindsight=failed))
+    outcome, skill = (2 + 2 + 1 + 1) / 4, (0.5 + 1.5 + 2.0 + 2.0) / 4
+    assert metrics["advantage/outcome_abs_mean"] == pytest.approx(outcome)
+    assert metrics["advantage/skill_abs_mean"] == pytest.approx(skill)
+    all_failed = Hindsight(failures={t.id: "late" for t in (WON, LOST, THIRD)})
+    metrics = routing_statistics(experience_of(*SAMPLES, hindsight=all_failed))
+    assert not {name for name in metrics if name.startswith("advantage/")}
 
 
 def test_deltas_are_means_over_scored_tokens_only():

@@ -111,11 +111,29 @@ def test_a_target_ratio_is_reached_over_response_tokens(ratio):
     samples = Advantage(target_ratio=ratio, step_weight=0.002)(steps)
     skill = torch.cat([sample.skill_advantage for sample in samples])
     outcome = torch.cat([torch.full_like(s.skill_advantage, s.outcome_advantage) for s in samples])
+    skill, outcome = skill[:4], outcome[:4]  # without the trajectory that has no skills
     assert (skill.abs().mean() / outcome.abs().mean()).item() == pytest.approx(ratio, rel=1e-5)
     # The two weights keep their proportion: 0.001 * -2 against 0.002 * -3.
     assert (samples[1].skill_advantage[0] / samples[0].skill_advantage[1]).item() == pytest.approx(
         3
     )
+
+
+@pytest.mark.parametrize("settings", [{"target_ratio": 0.5}, {"normalise_delta": True}])
+def test_a_trajectory_whose_analysis_failed_moves_no_one_elses_skill_term(settings):
+    with_skills = scored(played(10.0), episode=(-0.5, -3.0))
+    same_reward = scored(played(10.0, attempt=1), episode=(-4.0, -1.5))
+    others = [scored(played(0.0, attempt=n), old=(-1.0,) * n) for n in (2, 3)]
+    answered = [scored(played(0.0, attempt=n), episode=(-1.0, -2.0)) for n in (2, 3)]
+    advantage = Advantage(**settings)
+    failed = advantage([with_skills, same_reward, *others])
+    assert all((sample.skill_advantage == 0).all() for sample in failed[2:])
+    longer = [scored(played(0.0, attempt=n), old=(-1.0,) * (9 * n)) for n in (2, 3)]
+    same = advantage([with_skills, same_reward, *longer])
+    for one, other in zip(failed[:2], same[:2], strict=True):
+        assert torch.equal(one.skill_advantage, other.skill_advantage)
+    moved = advantage([with_skills, same_reward, *answered])
+    assert not torch.equal(moved[0].skill_advantage, failed[0].skill_advantage)
 
 
 def test_a_target_ratio_without_any_skill_adds_nothing():
