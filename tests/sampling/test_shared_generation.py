@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -86,8 +87,9 @@ def test_a_rollout_gets_the_completions_that_it_gets_alone(
 
 @settings(max_examples=30, deadline=None)
 @given(played=st.integers(0, 6), per_thread=st.lists(st.integers(0, 4), max_size=4))
-def test_everything_is_answered_once_whoever_asked(played: int, per_thread: list[int]) -> None:
-    policy = load_policy(PolicySource("keydoor"))
+def test_everything_is_answered_once_whoever_asked(
+    policy: Policy, played: int, per_thread: list[int]
+) -> None:
     exchanges: dict[tuple[int, int], Exchange] = {}
 
     def converse(voice: Voice, thread: int, count: int) -> None:
@@ -105,6 +107,7 @@ def test_everything_is_answered_once_whoever_asked(played: int, per_thread: list
         names = [c.request_id for c in answered(both, played)]
         while any(thread.is_alive() for thread in threads):
             both.advance()
+            time.sleep(0.001)
     assert sorted(names) == [request(index).id for index in range(played)]
     assert {at: e.request.seed for at, e in exchanges.items()} == {
         (thread, index): 10 * thread + index

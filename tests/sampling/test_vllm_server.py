@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -71,6 +74,24 @@ def test_each_request_is_answered_once_and_with_what_the_server_said(policy: Pol
         assert not completion.is_cut and completion.weight_version == 1
     assert server.asked[0]["token_ids"] == list(PROMPT)
     assert server.asked[0]["sampling_params"]["stop_token_ids"] == [3]
+
+
+def test_a_schema_goes_with_the_request_that_has_one(policy: Policy) -> None:
+    free, held = requests(2)
+    with TinyServer() as server:
+        answers(joined(server), policy, [free, replace(held, schema='{"type": "object"}')])
+    settings = {body["sampling_params"]["seed"]: body["sampling_params"] for body in server.asked}
+    assert "structured_outputs" not in settings[0]
+    assert settings[1]["structured_outputs"] == {"json": '{"type": "object"}'}
+
+
+def test_nobody_waits_longer_than_patience(policy: Policy) -> None:
+    with TinyServer(delay_s=1.0) as server, joined(server).serving(policy) as generation:
+        generation.submit(requests(1)[0])
+        start = time.monotonic()
+        assert generation.collect(patience_s=0.1) == []
+        assert 0.1 <= time.monotonic() - start < 0.9
+        assert [completion.request_id for completion in generation.collect()] == ["r0"]
 
 
 def test_servers_share_the_load(policy: Policy) -> None:
@@ -300,8 +321,10 @@ def test_a_real_server_is_killed_in_a_rollout_which_goes_on_as_if_it_had_not_bee
     sampler = VLLMServer(cache_gib=0.1, max_batch=16, log_folder=str(tmp_path))
     words = small.tokenizer("You see a bed 1, a desk 1.").input_ids
     asked = [SampleRequest(f"r{i}", tuple(words), 32, 1.0, seed=2**62 + i) for i in range(48)]
+    asked[5] = replace(asked[5], schema='{"type": "string", "maxLength": 9}')
     undisturbed, _ = answers(sampler, small, asked)
     expected = {completion.request_id: completion for completion in undisturbed}
+    assert isinstance(json.loads(expected["r5"].text), str)
     assert len({completion.token_ids for completion in undisturbed}) > 1
 
     leader = the_server().leader
