@@ -60,7 +60,7 @@ class VLLMServer:
     retries: int = 4
     key_variable: str = "VLLM_API_KEY"  # which vLLM's servers read as well
     extra_body: Mapping[str, Any] | None = None  # further settings of sampling, `top_k` and others
-    _openai: OpenAI = field(init=False, repr=False, compare=False)
+    openai: OpenAI = field(init=False, repr=False, compare=False)
     _server: OwnServer | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -83,24 +83,24 @@ class VLLMServer:
         asking = {name: getattr(self, name) for name in ASKING}
         # Of a server that is not started yet, any address stands for its own.
         url = self.base_url or "http://127.0.0.1:1/v1"
-        self._openai = OpenAI(base_url=url, structured="on", **asking)
+        self.openai = OpenAI(base_url=url, structured="on", **asking)
 
     @property
     def identity(self) -> str:
         """An own server's is the model's, wherever it listens; another's that of its address."""
         if self.base_url is not None:
-            return self._openai.identity
+            return self.openai.identity
         version, engine = model_version(self.model), {"dtype": dtype_here(self.dtype)} | self.engine
         own = {"base_url": None, "analyst": "VLLMServer", "version": version, "engine": engine}
-        return json.dumps({**json.loads(self._openai.identity), **own}, sort_keys=True)
+        return json.dumps({**json.loads(self.openai.identity), **own}, sort_keys=True)
 
     def start(self) -> None:
         """Takes as long as vLLM takes to load the model, and a first request."""
         if self.base_url is None and self._server is None:
             self._server = self._started()
-            self._openai = replace(self._openai, base_url=f"{self._server.url}/v1")
+            self.openai = replace(self.openai, base_url=f"{self._server.url}/v1")
         try:
-            self._openai.start()
+            self.openai.start()
         except BaseException as error:
             tail = f" {self._server.process.log_tail()}" if self._server else ""
             self.close()
@@ -109,7 +109,7 @@ class VLLMServer:
             raise
 
     def close(self) -> None:
-        self._openai.close()
+        self.openai.close()
         if self._server is not None:
             self._server.stop()
             self._server = None
@@ -131,7 +131,7 @@ class VLLMServer:
         self, trajectory: Trajectory, candidates: Sequence[int]
     ) -> Analysis | AnalystUnavailableError:
         try:
-            return self._openai(trajectory, candidates)
+            return self.openai(trajectory, candidates)
         except AnalystUnavailableError as error:
             return error
 

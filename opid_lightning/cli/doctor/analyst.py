@@ -10,6 +10,7 @@ from opid_lightning.cli.doctor.parts import Parts
 
 if TYPE_CHECKING:
     from opid_lightning.skills.openai import OpenAI
+    from opid_lightning.skills.vllm_server import VLLMServer
 
 TIMEOUT_S = 5.0
 MAX_LISTED = 5
@@ -17,6 +18,7 @@ MAX_LISTED = 5
 
 def check_analyst(parts: Parts) -> Iterator[Finding]:
     from opid_lightning.skills.openai import OpenAI
+    from opid_lightning.skills.vllm_server import VLLMServer
 
     name = parts.class_path("analyst").split(".")[-1]
     try:
@@ -25,10 +27,24 @@ def check_analyst(parts: Parts) -> Iterator[Finding]:
         mend = f"export {variable_of(parts)}=..." if name == "OpenAI" else ""
         yield Finding("analyst", State.MISSING, str(error), mend)
         return
-    if isinstance(analyst, OpenAI):
+    if isinstance(analyst, VLLMServer):
+        yield from check_endpoint(analyst.openai) if analyst.base_url else check_model(analyst)
+    elif isinstance(analyst, OpenAI):
         yield from check_endpoint(analyst)
     else:
         yield Finding("analyst", State.OK, f"{name} needs no server")
+
+
+def check_model(analyst: VLLMServer) -> Iterator[Finding]:
+    """Whether there is something for its own server to load."""
+    from opid_lightning.lm.policy import locate
+
+    try:
+        locate(analyst.model)
+    except ValueError as error:
+        yield Finding("analyst", State.MISSING, str(error), "repeat it with analyst.model=FOLDER")
+    else:
+        yield Finding("analyst", State.OK, f"starts a vLLM server of {analyst.model}")
 
 
 def variable_of(parts: Parts) -> str:

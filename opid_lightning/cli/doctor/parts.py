@@ -24,7 +24,14 @@ class Parts:
     @property
     def runs_vllm(self) -> bool:
         """On this machine."""
-        return ".sampling.vllm" in self.class_path("sampler") and not self.joined_servers
+        samples = ".sampling.vllm" in self.class_path("sampler") and not self.joined_servers
+        return samples or (self.has_analyst and self._analyst_starts_vllm)
+
+    @property
+    def _analyst_starts_vllm(self) -> bool:
+        arguments = ((self.tree or {}).get("analyst") or {}).get("init_args") or {}
+        is_server = self.class_path("analyst").endswith(".vllm_server.VLLMServer")
+        return is_server and not arguments.get("base_url")
 
     @property
     def has_analyst(self) -> bool:
