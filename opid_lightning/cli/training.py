@@ -27,6 +27,7 @@ from opid_lightning.cli.configuration import Configuration, configure
 from opid_lightning.cli.errors import UsageError, is_for_the_user
 from opid_lightning.cli.explanation import explain, locate_mentioned
 from opid_lightning.cli.folders import Placement, place
+from opid_lightning.cli.launch import check_folder_is_named
 from opid_lightning.cli.names import to_places
 from opid_lightning.cli.results import results_table
 from opid_lightning.cli.validation import check_names
@@ -76,6 +77,8 @@ def placement_of(arguments: Arguments, configuration: Configuration) -> Placemen
         asked = arguments.setting("trainer.default_root_dir")
     else:
         recorded = None
+    if arguments.verb == "fit" and checkpoint != "last":
+        check_folder_is_named(asked, (tree.get("trainer") or {}).get("num_nodes", 1))
     return place(arguments.verb, configuration.name, asked, checkpoint, recorded)
 
 
