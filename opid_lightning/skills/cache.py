@@ -74,17 +74,21 @@ class AnalysisCache:
 
         Committed when it returns.
         """
+        if not is_answer(analysis):
+            self.book(question, analysis, run)
+            return analysis
         with self._lock, self._connection as transaction:
             transaction.execute("BEGIN IMMEDIATE")
-            if analysis.usage != Usage():
-                self._book(question.key, analysis, run)
-            if not is_answer(analysis):
-                return analysis
+            self._book(question, analysis, run)
             standing = self._standing(question.key)
-            if standing is not None:
-                return dataclasses.replace(standing, usage=analysis.usage)
-            self._keep(question, analysis, run)
-        return analysis
+            if standing is None:
+                self._keep(question, analysis, run)
+        return dataclasses.replace(standing or analysis, usage=analysis.usage)
+
+    def book(self, question: Question, analysis: Analysis, run: str) -> None:
+        """Only what it took."""
+        with self._lock:
+            self._book(question, analysis, run)
 
     def spent(self, run: str) -> Usage:
         """What the analyses of a run have taken so far, also before it was killed."""
@@ -121,9 +125,10 @@ class AnalysisCache:
         }
         insert(self._connection, "answers", row)
 
-    def _book(self, key: str, analysis: Analysis, run: str) -> None:
-        row = {"key": key, "run": run, "created": now(), "failure": analysis.failure}
-        insert(self._connection, "spending", row | dataclasses.asdict(analysis.usage))
+    def _book(self, question: Question, analysis: Analysis, run: str) -> None:
+        if analysis.usage != Usage():
+            row = {"key": question.key, "run": run, "created": now(), "failure": analysis.failure}
+            insert(self._connection, "spending", row | dataclasses.asdict(analysis.usage))
 
 
 def is_answer(analysis: Analysis) -> bool:

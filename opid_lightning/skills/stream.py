@@ -144,8 +144,11 @@ class AnalysisStream:
         if self.budget != Budget() and (exceeded := self.budget.exceeded_by(self.spent)):
             return Outcome(Analysis(None, "budget", exceeded), False, time.monotonic())
         analysis = self.analyst(question.trajectory, question.candidates)
-        standing = self.cache.put(question, analysis, self.run)
-        return Outcome(standing, False, time.monotonic())
+        if self._is_closed and analysis.skills is None:
+            self.cache.book(question, analysis, self.run)  # it failed as its analyst was closed
+        else:
+            analysis = self.cache.put(question, analysis, self.run)
+        return Outcome(analysis, False, time.monotonic())
 
     def _land(self, flight: _Flight, outcome: Outcome) -> None:
         with self._settled:

@@ -272,6 +272,21 @@ def test_closing_does_not_wait_and_what_is_out_still_lands(path):
     assert [file.name for file in path.parent.iterdir()] == ["analyses.sqlite"]
 
 
+def test_a_failure_that_closing_brought_about_is_paid_for_and_not_kept(path):
+    analyst = Analyst({"goal 0": Analysis(None, "stopped", usage=PAID)})
+    stream = AnalysisStream(analyst, AnalysisCache(path), "run")
+    analyst.gate.clear()
+    submit(stream, playing(0))
+    assert analyst.begun.acquire(timeout=20)
+    stream.close()
+    analyst.gate.set()
+    eventually(lambda: not stream._flights)
+    cache = AnalysisCache(path)
+    assert cache.spent("run") == PAID
+    assert cache.get(Question(playing(0), (0,), "a").key) is None
+    cache.close()
+
+
 HANGING = """
 import sys, time
 from opid_lightning.skills.cache import AnalysisCache
