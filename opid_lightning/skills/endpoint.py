@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opid_lightning.skills.chat_reply import ChatReply, read_chat_reply
 from opid_lightning.skills.endpoint_faults import Fault, fault_of
-from opid_lightning.skills.endpoint_key import Address, Secrets, read_secrets
+from opid_lightning.skills.endpoint_key import Address, Secret, read_key
 
 if TYPE_CHECKING:
     import openai
@@ -34,7 +34,7 @@ class Endpoint:
     def line(self) -> Line:
         with self._lock:
             if self._line is None:
-                self._line = Line(self.address, read_secrets(self.address, self.key_variable))
+                self._line = Line(self.address, read_key(self.address, self.key_variable))
             return self._line
 
     def close(self) -> None:
@@ -52,9 +52,9 @@ class Line:
     after a time whatever it is waiting for: a host's address, a byte of a header, a body.
     """
 
-    def __init__(self, address: Address, secrets: Secrets) -> None:
-        self._secrets = secrets
-        self._client = make_client(address, secrets)
+    def __init__(self, address: Address, secret: Secret) -> None:
+        self._secret = secret
+        self._client = make_client(address, secret)
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._loop = asyncio.new_event_loop()
@@ -69,9 +69,9 @@ class Line:
         answer = received if isinstance(received, Fault) else read_chat_reply(received)
         if isinstance(answer, Fault):
             # Hidden before it is cut: half a key is no longer found.
-            detail = short(self._secrets.hide(answer.detail))
+            detail = short(self._secret.hide(answer.detail))
             return replace(answer, detail=detail)
-        return answer
+        return replace(answer, content=answer.content and self._secret.hide(answer.content))
 
     def pause(self, seconds: float) -> None:
         """Waits, but not beyond the end."""
@@ -126,7 +126,7 @@ class Line:
         await self._client.close()
 
 
-def make_client(address: Address, secrets: Secrets) -> openai.AsyncOpenAI:
+def make_client(address: Address, secret: Secret) -> openai.AsyncOpenAI:
     import httpx
     import openai
 
@@ -135,9 +135,8 @@ def make_client(address: Address, secrets: Secrets) -> openai.AsyncOpenAI:
     # A client of our own, so that the exceptions are those of one library in every version.
     wire: Any = httpx.AsyncClient(limits=limits, timeout=None, follow_redirects=True)
     return openai.AsyncOpenAI(
-        api_key=secrets.key or "none",  # an endpoint that needs no key is sent something
+        api_key=secret.key or "none",  # an endpoint that needs no key is sent something
         base_url=address.place,
-        default_headers=secrets.headers,
         timeout=None,
         max_retries=0,
         http_client=wire,

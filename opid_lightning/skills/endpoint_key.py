@@ -6,7 +6,7 @@ import base64
 import os
 import re
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from opid_lightning.protocols import AnalystUnavailableError
 
@@ -16,9 +16,9 @@ HIDDEN = "***"
 
 @dataclass(frozen=True)
 class Address:
-    """An endpoint's URL taken apart. What it shows is `place`."""
+    """An endpoint's URL. It is kept with a run's settings, so it may hold no secret."""
 
-    url: str = field(repr=False)
+    url: str
 
     def __post_init__(self) -> None:
         try:
@@ -26,48 +26,32 @@ class Address:
             is_good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         except ValueError:  # a port that is no number
             is_good = False
-        if not is_good or parts.query or parts.fragment:
-            shown = re.split("[?#]", self.place)[0]  # the rest may be a key
+        if not is_good or parts.query or parts.fragment or "@" in parts.netloc:
             raise ValueError(
-                f"OpenAI.base_url is {shown!r}; expected a URL like http://127.0.0.1:8000/v1, "
-                "without a query."
+                f"OpenAI.base_url is {self.place!r}; expected a URL like "
+                "http://127.0.0.1:8000/v1, without a query, a name or a password, which would "
+                "be kept with the run's settings: a key belongs in its environment variable."
             )
 
     @property
     def place(self) -> str:
-        """The URL without a user's name and password."""
-        return without_credentials(self.url)
-
-    @property
-    def credentials(self) -> str:
-        """`user:password`, or nothing."""
-        return unquote(urlsplit(self.url).netloc.rpartition("@")[0])
+        """The URL without what may be a secret in a wrong one."""
+        return without_credentials(re.split("[?#]", self.url)[0])
 
 
 @dataclass(frozen=True)
-class Secrets:
-    """What is sent to prove who is asking, and must be shown nowhere."""
+class Secret:
+    """The key that is sent to prove who is asking, and must be shown nowhere."""
 
     key: str = field(repr=False)
-    credentials: str = field(repr=False, default="")
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Instead of the key. HTTP clients would log a URL that has credentials."""
-        if not self.credentials:
-            return {}
-        return {"Authorization": f"Basic {encoded(self.credentials)}"}
 
     def hide(self, text: str) -> str:
-        """The text without any of them."""
-        password = self.credentials.partition(":")[2]
-        for secret in (self.key, encoded(self.credentials), self.credentials, password):
-            if secret:
-                text = text.replace(secret, HIDDEN)
+        for written in ways_to_write(self.key) if self.key else ():
+            text = text.replace(written, HIDDEN)
         return text
 
 
-def read_secrets(address: Address, key_variable: str) -> Secrets:
+def read_key(address: Address, key_variable: str) -> Secret:
     key = os.environ.get(key_variable, "")
     if not key and address.url == OPENAI_URL:
         raise AnalystUnavailableError(
@@ -79,11 +63,13 @@ def read_secrets(address: Address, key_variable: str) -> Secrets:
             f"The environment variable {key_variable} holds {len(key)} characters, among them "
             "blanks, line breaks or others that no key has. Set it to the key alone."
         )
-    return Secrets(key, address.credentials)
+    return Secret(key)
 
 
-def encoded(credentials: str) -> str:
-    return base64.b64encode(credentials.encode()).decode()
+def ways_to_write(key: str) -> list[str]:
+    """As it is, and in base64 behind 0, 1 or 2 other bytes, without what neighbours change."""
+    codes = [base64.b64encode(bytes(shift) + key.encode()).decode() for shift in range(3)]
+    return [key, *(code[4 if shift else 0 : -4] for shift, code in enumerate(codes) if key[8:])]
 
 
 def without_credentials(url: str) -> str:

@@ -15,7 +15,7 @@ from opid_lightning.skills.chat_reply import ChatReply
 from opid_lightning.skills.completion_request import Message, completion_request
 from opid_lightning.skills.endpoint import Endpoint
 from opid_lightning.skills.endpoint_faults import Fault
-from opid_lightning.skills.endpoint_key import OPENAI_URL, Address, read_secrets
+from opid_lightning.skills.endpoint_key import OPENAI_URL, Address, read_key
 from opid_lightning.skills.openai_checks import (
     check,
     check_at_least,
@@ -59,7 +59,7 @@ class OpenAI:
     """
 
     model: str
-    base_url: str | None = field(default=None, repr=False)  # None: OpenAI's own
+    base_url: str | None = None  # None: OpenAI's own
     temperature: float = 0.4  # paper
     max_tokens: int = 2048
     timeout_s: float = 60.0  # of one request, from its start to the reply's last byte
@@ -95,7 +95,7 @@ class OpenAI:
         check_more_than_0(timeout_s=self.timeout_s, analysis_timeout_s=self.analysis_timeout_s)
         check_extra_body(self.extra_body)
         address = Address(self.base_url or OPENAI_URL)
-        read_secrets(address, self.key_variable)
+        read_key(address, self.key_variable)
         object.__setattr__(self, "endpoint", Endpoint(address, self.key_variable))
 
     @property

@@ -245,7 +245,7 @@ def endpoint(status: int, *models: str) -> Iterator[str]:
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield f"http://user:{KEY}@127.0.0.1:{server.server_port}/v1"
+        yield f"http://127.0.0.1:{server.server_port}/v1"
     finally:
         server.shutdown()
         thread.join()

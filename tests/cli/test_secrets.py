@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import subprocess
 import sys
@@ -82,7 +83,8 @@ def telltale(request: Request) -> Answer:
     answers = (
         error(500, None, f"{told} made us stumble", **{"X-Key": told}),
         error(429, "rate_limit_exceeded", told, **{"Retry-After": "0", "X-Request-Id": told}),
-        completion("Not for you."),
+        completion(f"Not for you, {told}."),
+        completion(json.dumps({"episode_skill": f"Say {told}.", "step_skills": {}})),
         good(request),
         error(400, "bad", f"{told} {encoded}"),
         Answer(f"<html>{told}</html>".encode()),

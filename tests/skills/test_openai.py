@@ -216,7 +216,7 @@ def test_a_closed_analyst_can_be_started_again():
 
 
 def test_identity_holds_what_an_analysis_depends_on_and_no_more():
-    analyst = OpenAI("glm", "http://user:pass@127.0.0.1:1/v1")
+    analyst = OpenAI("glm", "http://127.0.0.1:1/v1")
 
     def identity(**settings):
         return dataclasses.replace(analyst, **settings).identity
@@ -244,7 +244,6 @@ def test_identity_holds_what_an_analysis_depends_on_and_no_more():
         "key_variable": "OTHER_KEY",
     }
     assert identity(**same) == analyst.identity
-    assert "pass" not in analyst.identity + repr(analyst)
 
 
 @pytest.mark.parametrize(

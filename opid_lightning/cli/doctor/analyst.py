@@ -58,15 +58,14 @@ def check_endpoint(analyst: OpenAI) -> Iterator[Finding]:
     """Asks it for its models, which costs nothing. No key, and no reply with one, is printed."""
     import openai
 
-    from opid_lightning.skills.endpoint_key import read_secrets
+    from opid_lightning.skills.endpoint_key import read_key
 
     place = analyst.endpoint.address.place
-    secrets = read_secrets(analyst.endpoint.address, analyst.key_variable)
-    held = f"{analyst.key_variable} is {'set' if secrets.key else 'not set'}"
+    secret = read_key(analyst.endpoint.address, analyst.key_variable)
+    held = f"{analyst.key_variable} is {'set' if secret.key else 'not set'}"
     client = openai.OpenAI(
-        api_key=secrets.key or "none",
+        api_key=secret.key or "none",
         base_url=place,
-        default_headers=secrets.headers,
         timeout=TIMEOUT_S,
         max_retries=0,
     )
@@ -75,7 +74,7 @@ def check_endpoint(analyst: OpenAI) -> Iterator[Finding]:
     except openai.APIStatusError as error:
         yield refusal(error.status_code, place, held, analyst)
     except openai.APIConnectionError as error:
-        reason = secrets.hide(str(error.__cause__ or error))
+        reason = secret.hide(str(error.__cause__ or error))
         found = f"{place} does not answer within {TIMEOUT_S:.0f} s: {reason}"
         mend = "start the server, or repeat it with analyst.base_url=URL  # of one that runs"
         yield Finding("analyst", State.BROKEN, found, mend)
