@@ -8,10 +8,10 @@ from typing import Any
 import lightning
 import torch
 from jaxtyping import Bool, Float
-from lightning.pytorch.utilities import grad_norm
 from torch import Tensor
 
 from opid_lightning.hooks import RolloutCallback, ranks_of
+from opid_lightning.lm.sharding import gradient_norm
 from opid_lightning.types import Batch, Experience
 
 
@@ -53,8 +53,7 @@ class PolicyHealth(RolloutCallback):
     def on_before_optimizer_step(
         self, trainer: lightning.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer
     ) -> None:
-        norms = grad_norm(pl_module.model, norm_type=2)
-        self._grad_norms.append(float(norms["grad_2.0_norm_total"]))
+        self._grad_norms.append(gradient_norm(pl_module.model))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         gathered = ranks_of(trainer).gather((self._batches, self._terms))

@@ -19,6 +19,7 @@ from opid_lightning.learning.schedule import DECAYS, learning_rate_share
 from opid_lightning.lm.logprobs import response_logprobs
 from opid_lightning.lm.merging import check_sees_trees
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.strategies import Shards
 from opid_lightning.types import Batch, Policy
 
 
@@ -39,6 +40,8 @@ class OPIDModule(lightning.LightningModule):
         snapshot: whether the old policy shares the policy's storage or copies it. Scoring ends
             before the first optimizer step, so both give the same numbers; `copy` costs memory,
             and keeps the old policy callable after the update.
+        activation_checkpointing: compute each block's activations again in the backward pass
+            instead of keeping them, which saves most of their memory for a third more time.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class OPIDModule(lightning.LightningModule):
         warmup_iterations: int = 0,
         decay: Literal["none", "linear", "cosine"] = "none",
         snapshot: Literal["shared", "copy"] = "shared",
+        activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         if warmup_iterations < 0:
@@ -60,6 +64,7 @@ class OPIDModule(lightning.LightningModule):
         self.warmup_iterations = warmup_iterations
         self.decay = decay
         self.snapshot_mode = snapshot
+        self.activation_checkpointing = activation_checkpointing
         self.model: torch.nn.Module | None = None
         self.snapshot: torch.nn.Module | None = None
         self.reference: torch.nn.Module | None = None
@@ -75,10 +80,19 @@ class OPIDModule(lightning.LightningModule):
         # transformers hands models over in eval mode, where gradient checkpointing is off,
         # and Lightning keeps the mode it finds.
         self.model = policy.model.train()
+        if self.activation_checkpointing:
+            # Of the two ways it is the one that gathers a sharded block again.
+            policy.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         if self.loss.needs_reference:
-            self.reference = frozen_copy(policy.model)
+            self.reference = self._sharded(frozen_copy(policy.model))
         if self.snapshot_mode == "copy":
-            self.snapshot = frozen_copy(policy.model)
+            self.snapshot = self._sharded(frozen_copy(policy.model))
+        self.model = self._sharded(policy.model)
+
+    def _sharded(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model, of which each rank keeps a part where the strategy says so."""
+        strategy = self._trainer.strategy if self._trainer else None
+        return strategy.shard(model) if isinstance(strategy, Shards) else model
 
     @property
     def policy(self) -> Policy:

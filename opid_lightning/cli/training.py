@@ -33,6 +33,7 @@ from opid_lightning.cli.results import results_table
 from opid_lightning.cli.validation import check_names
 from opid_lightning.datamodule import RolloutDataModule
 from opid_lightning.module import OPIDModule
+from opid_lightning.strategies import check_reads
 
 # Processes that Lightning starts for further devices read the same command line later, and must
 # not choose another folder by the time of day.
@@ -181,10 +182,18 @@ class OPIDCLI(LightningCLI):
         os.environ[FOLDER_OF_THE_FIRST_PROCESS] = folder
 
     def _run_subcommand(self, subcommand: str) -> None:
+        self._check_checkpoint(subcommand)
         with warnings.catch_warnings():
             # Of ModelCheckpoint: an evaluation, or a branch of a run, has a folder of its own.
             warnings.filterwarnings("ignore", "The dirpath has changed")
             super()._run_subcommand(subcommand)
+
+    def _check_checkpoint(self, subcommand: str) -> None:
+        checkpoint = self.config_init[subcommand].get("ckpt_path")
+        try:
+            check_reads(self.trainer.strategy, checkpoint)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
     def after_validate(self) -> None:
         self.print_results()

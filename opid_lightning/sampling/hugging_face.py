@@ -12,6 +12,7 @@ from typing import Any
 from opid_lightning.lm.policy import stop_ids
 from opid_lightning.protocols import Generation
 from opid_lightning.sampling.positions import check_positions
+from opid_lightning.sampling.replica import unsharded
 from opid_lightning.sampling.schemas import check_is_free
 from opid_lightning.sampling.whole_prompts import Drawn, WholePrompts
 from opid_lightning.types import Completion, Policy, SampleRequest
@@ -40,9 +41,13 @@ class HuggingFace:
 
     @contextmanager
     def serving(self, policy: Policy) -> Iterator[Generation]:
-        """Samples from the policy itself, so its newest weights need no taking over."""
+        """Samples from the policy itself, so its newest weights need no taking over.
+
+        Of a sharded policy each rank takes a whole copy, with which it plays at its own pace.
+        """
         from transformers import GenerationConfig
 
+        policy = unsharded(policy)
         model: Any = policy.model
         was_training = {module: module.training for module in model.modules()}
         own_settings = model.generation_config

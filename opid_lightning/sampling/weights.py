@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from opid_lightning.lm.sharding import whole_tensors
 from opid_lightning.types import Policy, TokenIds
 
 
@@ -46,9 +47,11 @@ def weights_of(policy: Policy) -> Iterator[tuple[str, Tensor]]:
 
     vLLM on CPU packs the head's weights apart from the embedding's, so that a tied `lm_head.weight`
     that is left out stays as it was, without a complaint.
+
+    Where the policy is sharded, each is gathered when its turn comes, on every rank: all of them
+    have to go through all.
     """
-    for name, tensor in policy.model.state_dict().items():
-        yield name, tensor.detach()
+    return whole_tensors(policy.model)
 
 
 def manifest_of(weights: Iterable[tuple[str, Tensor]]) -> Manifest:
