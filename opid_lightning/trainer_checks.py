@@ -17,7 +17,7 @@ def check_trainer(trainer: lightning.Trainer) -> None:
     if trainer.accumulate_grad_batches != 1:
         raise ValueError(
             f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}; leave it at 1: "
-            "it follows from batching.mini_batch_rows and batching.micro_batch_rows."
+            "it follows from batching.mini_batch_rows and batching.micro_batch_tokens."
         )
 
 

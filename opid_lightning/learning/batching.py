@@ -28,10 +28,11 @@ class Batching:
     """
 
     mini_batch_rows: int | None = 256  # of an optimizer step; None: all rows in one
-    micro_batch_rows: int = 8  # of a forward; changes memory and speed, not the gradient
+    micro_batch_rows: int | None = None  # of a padded forward at most, however short they are
     ppo_epochs: int = 1  # passes over the iteration's rows
     share_prefixes: bool = False
-    # Of a forward that shares prefixes, in place of rows; best where a trajectory fits.
+    # Of a forward: those of its rows at the length of the longest, or of its tree, which is best
+    # where a trajectory fits. Changes memory and speed, not the gradient.
     micro_batch_tokens: int = 4096
 
     def __post_init__(self) -> None:
@@ -39,7 +40,10 @@ class Batching:
             check_range(
                 "batching.mini_batch_rows", self.mini_batch_rows, at_least=1, hint="null: all rows"
             )
-        check_range("batching.micro_batch_rows", self.micro_batch_rows, at_least=1)
+        if self.micro_batch_rows is not None:
+            check_range(
+                "batching.micro_batch_rows", self.micro_batch_rows, at_least=1, hint="null: any"
+            )
         check_range("batching.ppo_epochs", self.ppo_epochs, at_least=1)
         check_range("batching.micro_batch_tokens", self.micro_batch_tokens, at_least=1)
 
@@ -73,8 +77,13 @@ class Batching:
 
     def _padded(self, rows: Sequence[int], sequences: Sequence[TokenIds]) -> _MicroBatches:
         ordered = sorted(rows, key=lambda row: len(sequences[row]), reverse=True)
-        size = self.micro_batch_rows
-        return [tuple(ordered[start : start + size]) for start in range(0, len(rows), size)]
+        parts = []
+        while ordered:
+            size = max(1, self.micro_batch_tokens // len(sequences[ordered[0]]))
+            size = min(size, self.micro_batch_rows or size)
+            parts.append(tuple(ordered[:size]))
+            ordered = ordered[size:]
+        return parts
 
     def _merged(self, rows: Sequence[int], sequences: Sequence[TokenIds]) -> _MicroBatches:
         trees = cut([sequences[row] for row in rows], self.micro_batch_tokens)

@@ -25,8 +25,8 @@ def pad_sequences(
     position_ids    0 0 0 1 2 | 3 4 5 5
                     0 0 1 2 3 | 4 5 5 5
     kept                    4   5 6 7       columns that predict the columns of responses
-    predictors      0 1 2 3                 each response token by a place of its own
-                    4 5 6 7
+    predictors      0 1 2 .                 each response token by a place of its own
+                    4 5 . .
     """
     assert prompts and all(prompts), "every row needs a prompt of at least one token"
     num_prompt = max(map(len, prompts))
@@ -35,18 +35,23 @@ def pad_sequences(
     response_ids = torch.full((len(prompts), num_response), pad_id)
     prompt_mask = torch.zeros_like(prompt_ids)
     response_mask = torch.zeros_like(response_ids)
+    # Padding has the first predictor of its row, so that no other is asked for nothing.
+    predictors = torch.arange(0, response_ids.numel(), num_response)[:, None].repeat(
+        1, num_response
+    )
     for row, (prompt, response) in enumerate(zip(prompts, responses, strict=True)):
         prompt_ids[row, num_prompt - len(prompt) :] = torch.tensor(prompt, dtype=torch.long)
         prompt_mask[row, num_prompt - len(prompt) :] = 1
         response_ids[row, : len(response)] = torch.tensor(response, dtype=torch.long)
         response_mask[row, : len(response)] = 1
+        predictors[row, : len(response)] += torch.arange(len(response))
     attention_mask = torch.cat([prompt_mask, response_mask], dim=1)
     return ModelInputs(
         input_ids=torch.cat([prompt_ids, response_ids], dim=1),
         attention_mask=attention_mask,
         position_ids=positions(attention_mask),
         kept=torch.arange(num_response) + num_prompt - 1,
-        predictors=torch.arange(response_ids.numel()).view_as(response_ids),
+        predictors=predictors,
         response_ids=response_ids,
         num_tokens=int(attention_mask.sum()),
     )

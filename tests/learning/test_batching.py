@@ -57,6 +57,14 @@ def test_rows_of_similar_lengths_share_a_micro_batch():
     assert [[lengths[row] for row in rows] for rows in step] == [[9, 7], [5, 3], [2, 1]]
 
 
+def test_long_and_short_rows_fill_micro_batches_alike():
+    lengths = [5, 1, 9, 1, 3, 2, 1, 2]
+    batching = Batching(mini_batch_rows=None, micro_batch_tokens=6)
+    (step,) = batching.plan([ROW * n for n in lengths], seed=0)
+    # A row that is longer than that is by itself.
+    assert [[lengths[row] for row in rows] for rows in step] == [[9], [5], [3, 2], [2, 1, 1], [1]]
+
+
 def test_a_short_last_step_is_filled_with_micro_batches_of_no_rows():
     plan = Batching(mini_batch_rows=4, micro_batch_rows=1).plan([ROW] * 6, seed=0)
     assert [[len(rows) for rows in step] for step in plan] == [[1, 1, 1, 1], [1, 1, 0, 0]]

@@ -72,16 +72,16 @@ def test_gradients_are_those_of_the_rows_alone(model: torch.nn.Module, inputs: M
 @pytest.mark.parametrize(
     ("layout", "shape"),
     [
-        (pad_sequences, (5, 4, 17)),
-        (merge_sequences, (1, 9, 17)),
+        (pad_sequences, (5, 4, 64)),
+        (merge_sequences, (1, 9, 64)),
     ],  # of 11 tokens, 2 by what predicts others
 )
-def test_logits_are_computed_where_responses_are_predicted_only(
+def test_the_head_is_given_positions_where_responses_are_predicted_only(
     model: torch.nn.Module, layout: Layout, shape: tuple[int, ...]
 ) -> None:
     shapes: list[torch.Size] = []
-    hook = model.lm_head.register_forward_hook(  # type: ignore[union-attr,operator]
-        lambda module, inputs, output: shapes.append(output.shape)
+    hook = model.lm_head.register_forward_pre_hook(  # type: ignore[union-attr,operator]
+        lambda module, inputs: shapes.append(inputs[0].shape)
     )
     response_logprobs(model, layout(PROMPTS, RESPONSES, 0), 1.0)
     hook.remove()

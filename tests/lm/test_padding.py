@@ -11,7 +11,7 @@ def test_prompts_end_and_responses_begin_at_one_column():
     assert padded.response_ids.tolist() == [[7, 8, 9], [7, 9, 0]]
     assert padded.position_ids.tolist() == [[0, 0, 1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5, 5]]
     assert padded.kept.tolist() == [3, 4, 5]
-    assert padded.predictors.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert padded.predictors.tolist() == [[0, 1, 2], [3, 4, 3]]
     assert padded.num_tokens == 12
 
 
