@@ -36,6 +36,7 @@ class SelfHindsight:
     gamma: float = 0.95
     max_record_characters: int | None = None  # above, old observations are cut; None: never
     _voice: Voice | None = field(default=None, init=False, repr=False, compare=False)
+    _weights: str = field(default="", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, least in (("max_tokens", 1), ("max_characters", 1), ("max_step_skills", 0)):
@@ -48,17 +49,18 @@ class SelfHindsight:
 
     @property
     def identity(self) -> str:
-        weights = self._voice.identity if self._voice else "not served"
-        return f"{self!r} prompt {PROMPT_VERSION} weights {weights}"
+        return f"{self!r} prompt {PROMPT_VERSION} weights {self._weights}"
 
     def start(self) -> None:
         """Whether the sampler follows schemas shows with the first question."""
 
     def listen(self, voice: Voice) -> None:
         self._voice = voice
+        # Here, where all ranks are: a sharded policy's weights are gathered by all of them at once.
+        self._weights = voice.identity
 
     def close(self) -> None:
-        self._voice = None
+        self._voice, self._weights = None, ""
 
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
         try:
