@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -39,15 +39,10 @@ class VLLM:
     memory_share: float = 0.4  # GPU: of the device, weights and cache
     cache_gib: float = 1.0  # CPU: of keys and values
     parity_bound: float | None = None  # null: 0.01 nats in float32, 0.5 in half precision
-    # Of those running, how many have to end before they are answered, together; 0: one is enough.
-    # On CPU a prompt is read while all others wait, and several cost little more than one.
-    answer_share: float | None = None  # null: 0.25 on CPU, 0 on GPU
     engine: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_ranges(self.max_batch, self.memory_share, self.cache_gib, self.parity_bound)
-        if self.answer_share is not None and not 0 <= self.answer_share <= 1:
-            raise ValueError(f"sampler.answer_share is {self.answer_share}; expected 0 to 1")
 
     @contextmanager
     def serving(self, policy: Policy) -> Iterator[Generation]:
@@ -61,8 +56,7 @@ class VLLM:
             if self._sleeps:
                 engine.llm.wake_up(["kv_cache"])
             proof = {"sync_s": time.perf_counter() - start, "parity_gap_mean": parity.mean}
-            share = self._answer_share
-            generation = InProcess(engine, policy, stop_ids(policy), proof, share)
+            generation = InProcess(engine, policy, stop_ids(policy), proof)
             try:
                 yield generation
             finally:
@@ -74,15 +68,9 @@ class VLLM:
     def _sleeps(self) -> bool:
         return torch.cuda.is_available()
 
-    @property
-    def _answer_share(self) -> float:
-        if self.answer_share is not None:
-            return self.answer_share
-        return 0.0 if torch.cuda.is_available() else 0.25
-
     def _engine(self, policy: Policy) -> Engine:
         config = policy.model.config.to_json_string()  # type: ignore[operator,union-attr]
-        key = f"{replace(self, answer_share=None)} {config}"
+        key = f"{self} {config}"
         if key not in _ENGINES:
             _ENGINES[key] = Engine.build(policy, self._arguments())
         return _ENGINES[key]
@@ -100,13 +88,12 @@ class VLLM:
 
 @dataclass
 class InProcess:
-    """Requests join the running batch at once; those that end together are answered together."""
+    """Requests join the running batch at once, and leave it as they end."""
 
     engine: Engine
     policy: Policy
     stop_ids: tuple[int, ...]
     proof: Mapping[str, float]  # of the sync
-    answer_share: float = 0.0  # of those running: so many end before any is answered
     num_steps: int = 0
     num_running: int = 0  # summed over steps
     asked: dict[str, SampleRequest] = field(default_factory=dict)
@@ -143,12 +130,11 @@ class InProcess:
     def collect(self, patience_s: float = math.inf) -> Sequence[Completion]:
         assert self.asked, "nothing was submitted, so there is nothing to wait for"
         end = time.monotonic() + patience_s
-        wanted = max(1, math.ceil(self.answer_share * len(self.asked)))
         finished: list[Any] = []
-        while len(finished) < wanted and time.monotonic() <= end:
+        while not finished and time.monotonic() <= end:
             self.num_steps += 1
-            self.num_running += len(self.asked) - len(finished)
-            finished += [output for output in self.engine.llm.step() if output.finished]
+            self.num_running += len(self.asked)
+            finished = [output for output in self.engine.llm.step() if output.finished]
         return [self._completion(output) for output in finished]
 
     def _completion(self, output: Any) -> Completion:
