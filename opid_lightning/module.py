@@ -19,6 +19,7 @@ from opid_lightning.learning.schedule import DECAYS, learning_rate_share
 from opid_lightning.lm.logprobs import response_logprobs
 from opid_lightning.lm.merging import check_sees_trees
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.lm.sharding import clip_gradients, copy_weights
 from opid_lightning.strategies import Shards
 from opid_lightning.types import Batch, Policy
 
@@ -107,7 +108,7 @@ class OPIDModule(lightning.LightningModule):
         """The old policy of the iteration that starts now."""
         if self.snapshot is None:
             return self.policy
-        self.snapshot.load_state_dict(self.policy.model.state_dict())
+        copy_weights(self.policy.model, self.snapshot)
         return Policy(self.snapshot, self.tokenizer)
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
@@ -131,6 +132,18 @@ class OPIDModule(lightning.LightningModule):
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
         return optimizer
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        # Lightning's own refuses the norm of FullyShardedDataParallel, which only a model knows.
+        if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
+            clip_gradients(self.policy.model, gradient_clip_val)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_fit_start(self) -> None:
         if self.decay != "none" and (self.trainer.max_epochs or 0) < 1:

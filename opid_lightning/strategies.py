@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from lightning.pytorch.strategies import ModelParallelStrategy, Strategy
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, Strategy
 from torch.distributed.constants import default_pg_timeout
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
-from opid_lightning.lm.sharding import shard
+from opid_lightning.lm.sharding import shard, wrap
+
+DRAFT = ".draft-"  # how the name of a folder begins while it is written
 
 
 @runtime_checkable
@@ -84,7 +87,7 @@ class FSDP2(ModelParallelStrategy):
             super().save_checkpoint(checkpoint, filepath, storage_options)
             return
         path = Path(self.broadcast(filepath))
-        draft = path.with_name(f".draft-{path.name}")
+        draft = path.with_name(f"{DRAFT}{path.name}")
         super().save_checkpoint(checkpoint, draft, storage_options)
         self.barrier()
         if self.is_global_zero:
@@ -109,6 +112,53 @@ class FSDP2(ModelParallelStrategy):
             self.model = whole
 
 
+class FSDP(FSDPStrategy):
+    """FullyShardedDataParallel, the older of torch's two ways, for GPUs.
+
+    Args:
+        state_dict_type: `sharded` or `full`, as FSDP2's `save_distributed_checkpoint`.
+        cpu_offload: keep parameters, gradients and the optimizer's state in the host's memory.
+        sharding_strategy: what is shared out: FULL_SHARD parameters, gradients and the optimizer's
+            state, SHARD_GRAD_OP all but parameters.
+        timeout: of a collective. Ranks wait for the slowest one's rollout.
+    """
+
+    def __init__(
+        self,
+        state_dict_type: Literal["full", "sharded"] = "full",
+        cpu_offload: bool = False,
+        sharding_strategy: Literal["FULL_SHARD", "SHARD_GRAD_OP"] = "FULL_SHARD",
+        timeout: timedelta | None = default_pg_timeout,
+    ) -> None:
+        super().__init__(
+            state_dict_type=state_dict_type,
+            cpu_offload=cpu_offload,
+            sharding_strategy=sharding_strategy,
+            timeout=timeout,
+        )
+
+    def _configure_launcher(self) -> None:
+        self.check_device()
+        super()._configure_launcher()
+
+    def check_device(self) -> None:
+        if self.root_device.type != "cuda":
+            raise ValueError(
+                f"strategy=fsdp needs CUDA, and trainer.accelerator gave {self.root_device.type}: "
+                "take strategy=fsdp2, which shards on CPUs as well"
+            )
+
+    def shard(self, model: torch.nn.Module) -> torch.nn.Module:
+        return wrap(
+            model,
+            init_device_mesh(self.root_device.type, (self.world_size,)),
+            self.root_device,
+            self.mixed_precision_config,
+            self.cpu_offload,
+            self.sharding_strategy,
+        )
+
+
 def replace_folder(path: Path, draft: Path) -> None:
     """Puts a finished folder in another's place. One of both is whole at any moment."""
     old = path.with_name(f".old-{path.name}")
@@ -123,7 +173,7 @@ def replace_folder(path: Path, draft: Path) -> None:
 
 def check_reads(strategy: Strategy, checkpoint: str | None) -> None:
     """Raises where a checkpoint of shards meets a strategy that knows none."""
-    if checkpoint and Path(checkpoint).is_dir() and not isinstance(strategy, FSDP2):
+    if checkpoint and Path(checkpoint).is_dir() and not isinstance(strategy, FSDP2 | FSDP):
         raise ValueError(
             f"{checkpoint} is a folder of shards, which {type(strategy).__name__} cannot read: "
             "add strategy=fsdp2, with any trainer.devices, also 1. To write one file that every "

@@ -7,15 +7,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.checkpoint.state_dict import get_model_state_dict
+from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import (
+    CPUOffload,
     CPUOffloadPolicy,
     FullyShardedDataParallel,
+    MixedPrecision,
     MixedPrecisionPolicy,
     OffloadPolicy,
+    ShardingStrategy,
     fully_shard,
 )
+from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.distributed.tensor import DTensor
 
 
@@ -55,6 +59,35 @@ def shard(
     return model
 
 
+def wrap(
+    model: torch.nn.Module,
+    mesh: DeviceMesh,
+    device: torch.device,
+    precision: MixedPrecision | None = None,
+    cpu_offload: CPUOffload | None = None,
+    strategy: ShardingStrategy = ShardingStrategy.FULL_SHARD,
+) -> torch.nn.Module:
+    """The same by FullyShardedDataParallel, the older of torch's two, which wraps a model."""
+    return FullyShardedDataParallel(
+        model,
+        device_mesh=mesh,  # with one, shards are DTensors as with `shard`
+        device_id=device,
+        auto_wrap_policy=ModuleWrapPolicy({type(block) for block in blocks_of(model)}),
+        use_orig_params=True,
+        mixed_precision=precision,
+        cpu_offload=cpu_offload,
+        sharding_strategy=strategy,
+    )
+
+
+def copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> None:
+    """Of a model to another that is sharded alike, shard by shard."""
+    if is_sharded(source):
+        set_model_state_dict(target, get_model_state_dict(source))
+    else:
+        target.load_state_dict(source.state_dict())
+
+
 def is_sharded(model: torch.nn.Module) -> bool:
     return isinstance(model, FullyShardedDataParallel) or any(
         isinstance(parameter, DTensor) for parameter in model.parameters()
@@ -77,7 +110,16 @@ def whole(tensor: Tensor) -> Tensor:
     """On the device of the ranks' mesh also where the shards wait in the host's memory."""
     if not isinstance(tensor, DTensor):
         return tensor
-    return tensor.to(tensor.device_mesh.device_type).full_tensor()
+    shards: Any = tensor.to(tensor.device_mesh.device_type)
+    return shards.full_tensor()
+
+
+def clip_gradients(model: torch.nn.Module, max_norm: float) -> None:
+    """Scales all gradients so that their norm, of all shards, is at most so large."""
+    if isinstance(model, FullyShardedDataParallel):
+        model.clip_grad_norm_(max_norm)
+    else:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
 
 
 def gradient_norm(model: torch.nn.Module) -> float:
