@@ -115,6 +115,7 @@ def fit(
     evaluate_at_start: bool = False,
     evaluate_every: int = 1,
     policy: str = "keydoor",
+    plugins: Sequence[Any] = (),
 ) -> Run:
     """Trains a policy, keydoor's own if no other, for a few iterations; checkpoints in `folder`."""
     module = OPIDModule(PolicySource(policy), loss, optimizer, snapshot=snapshot)
@@ -133,6 +134,7 @@ def fit(
         check_val_every_n_epoch=evaluate_every,
         gradient_clip_val=1.0,
         logger=MetricsFile(str(folder)),
+        plugins=list(plugins),
         callbacks=[*(analysing() if callbacks is None else callbacks), checkpoint],
         enable_progress_bar=any(isinstance(c, ProgressBar) for c in callbacks or ()),
         enable_model_summary=False,

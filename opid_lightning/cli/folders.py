@@ -10,10 +10,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from opid_lightning.checkpoints import newest_checkpoint
 from opid_lightning.cli.errors import UsageError
 
 RUNS = Path("runs")
-LAST = Path("checkpoints") / "last.ckpt"
+CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Placement:
 
     folder: Path
     checkpoint: str | None
+    note: str = ""  # for the user, where `ckpt_path=last` was asked for
 
 
 def place(
@@ -33,7 +35,8 @@ def place(
         verb: `fit`, or one that evaluates.
         name: of the configuration.
         asked: `trainer.default_root_dir`, where it is set.
-        checkpoint: `ckpt_path`; `last` is that of the folder asked for, or of the newest run.
+        checkpoint: `ckpt_path`; `last` is that of the folder asked for, or of the newest run. A
+            job that always says so has `fit` start from the beginning where there is none yet.
         recorded: the folder of the run that `--config` repeats.
 
     Raises UsageError where two runs would be mixed, or there is nothing to go on from.
@@ -41,7 +44,9 @@ def place(
     run = Path(asked) if asked else None
     if checkpoint == "last":
         run = run or (Path(recorded) if recorded else newest_run(RUNS / name))
-        checkpoint = str(last_checkpoint(run))
+        if verb == "fit":
+            return placed_last(run, may_start=bool(asked or recorded))
+        checkpoint = placed_last(run, may_start=False).checkpoint
     if verb == "fit":
         run = run or fresh(Path(recorded).parent if recorded else RUNS / name)
         refuse_to_mix(run, checkpoint)
@@ -50,21 +55,33 @@ def place(
 
 
 def newest_run(folder: Path) -> Path:
-    checkpoints = sorted(folder.glob(f"*/{LAST}"), key=lambda path: path.stat().st_mtime)
+    checkpoints = sorted(
+        folder.glob(f"*/{CHECKPOINTS}/[!.]*.ckpt"), key=lambda path: path.lstat().st_mtime
+    )
     if not checkpoints:
         raise UsageError(
-            f"ckpt_path=last: no run in {folder} has written {LAST} yet. Name the run's folder "
-            "with trainer.default_root_dir=FOLDER, or leave ckpt_path out to start afresh."
+            f"ckpt_path=last: no run in {folder} has written a checkpoint yet. Name the run's "
+            "folder with trainer.default_root_dir=FOLDER, or leave ckpt_path out to start afresh."
         )
     return checkpoints[-1].parents[1]
 
 
-def last_checkpoint(run: Path) -> Path:
-    if not (run / LAST).is_file():
-        raise UsageError(
-            f"ckpt_path=last: there is no {run / LAST}. Leave ckpt_path out to start afresh."
-        )
-    return run / LAST
+def placed_last(run: Path, may_start: bool) -> Placement:
+    """Goes on from the newest checkpoint of a run that can be read."""
+    found, complaints = newest_checkpoint(run / CHECKPOINTS)
+    if found:
+        number = found.iterations
+        note = f"ckpt_path=last: going on from {found.path}, after iteration {number}."
+        return Placement(run, str(found.path), " ".join([note, *complaints]))
+    if complaints:
+        raise UsageError(f"ckpt_path=last: no checkpoint can be read. {' '.join(complaints)}")
+    if may_start:
+        note = f"ckpt_path=last: {run} has no checkpoint yet; starting from the beginning."
+        return Placement(run, None, note)
+    raise UsageError(
+        f"ckpt_path=last: there is no checkpoint in {run / CHECKPOINTS}. Leave ckpt_path out to "
+        "evaluate the policy as it is before training."
+    )
 
 
 def fresh(parent: Path) -> Path:

@@ -21,7 +21,10 @@ from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.utilities import rank_zero_info
 
+from opid_lightning.checkpoints import CheckpointFiles
 from opid_lightning.cli.arguments import Arguments
 from opid_lightning.cli.configuration import Configuration, configure
 from opid_lightning.cli.errors import UsageError, is_for_the_user
@@ -38,6 +41,7 @@ from opid_lightning.strategies import check_reads
 # Processes that Lightning starts for further devices read the same command line later, and must
 # not choose another folder by the time of day.
 FOLDER_OF_THE_FIRST_PROCESS = "OPID_LIGHTNING_RUN_FOLDER"
+CHECKPOINT_OF_THE_FIRST_PROCESS = "OPID_LIGHTNING_CHECKPOINT"
 
 
 def run(arguments: Arguments) -> None:
@@ -50,6 +54,8 @@ def run(arguments: Arguments) -> None:
     placement = placement_of(arguments, configuration)
     configuration.tree.setdefault("trainer", {})["default_root_dir"] = str(placement.folder)
     configuration.tree["ckpt_path"] = placement.checkpoint
+    if placement.note:
+        rank_zero_info(placement.note)
     OPIDCLI(arguments, configuration)
 
 
@@ -72,7 +78,7 @@ def placement_of(arguments: Arguments, configuration: Configuration) -> Placemen
     checkpoint = tree.get("ckpt_path")
     folder = os.environ.get(FOLDER_OF_THE_FIRST_PROCESS)
     if folder and int(os.environ.get("LOCAL_RANK", 0)) > 0:
-        return Placement(Path(folder), checkpoint)
+        return Placement(Path(folder), os.environ[CHECKPOINT_OF_THE_FIRST_PROCESS] or None)
     asked = recorded = (tree.get("trainer") or {}).get("default_root_dir")
     if arguments.config is not None:
         asked = arguments.setting("trainer.default_root_dir")
@@ -107,7 +113,8 @@ class SaveConfig(SaveConfigCallback):
         if stage != "fit":
             return
         assert trainer.log_dir is not None
-        if (Path(trainer.log_dir) / self.config_filename).exists() and not self.already_saved:
+        exists = (Path(trainer.log_dir) / self.config_filename).exists()
+        if exists and not self.overwrite and not self.already_saved:
             self.config_filename = time.strftime("config.resumed-%Y-%m-%d_%H-%M-%S.yaml")
         super().setup(trainer, pl_module, stage)
 
@@ -130,6 +137,8 @@ class OPIDCLI(LightningCLI):
             OPIDModule,
             RolloutDataModule,
             save_config_callback=SaveConfig,
+            # Of a run that was killed before its first checkpoint.
+            save_config_kwargs={"overwrite": configuration.tree.get("ckpt_path") is None},
             parser_kwargs={**strict, **{verb: dict(strict) for verb in self.subcommands()}},
             auto_configure_optimizers=False,
             # The run's config.yaml says how to build the module; checkpoints hold weights.
@@ -180,6 +189,7 @@ class OPIDCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         folder = self._get(self.config, "trainer")["default_root_dir"]
         os.environ[FOLDER_OF_THE_FIRST_PROCESS] = folder
+        os.environ[CHECKPOINT_OF_THE_FIRST_PROCESS] = self._get(self.config, "ckpt_path") or ""
 
     def _run_subcommand(self, subcommand: str) -> None:
         self._check_checkpoint(subcommand)
@@ -218,5 +228,16 @@ class OPIDCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         built: Namespace = self.config_init[self.subcommand]
         loggers = [make(built["trainer"]["default_root_dir"]) for make in built["logger"].values()]
-        callbacks = list(built["callbacks"].values())
-        return super().instantiate_trainer(logger=loggers or False, callbacks=callbacks, **kwargs)
+        return super().instantiate_trainer(
+            logger=loggers or False,
+            callbacks=list(built["callbacks"].values()),
+            plugins=with_checkpoint_files(built["trainer"].get("plugins")),
+            **kwargs,
+        )
+
+
+def with_checkpoint_files(plugins: Any) -> list[Any]:
+    """The plugins that were asked for, and ours unless one of them writes checkpoints itself."""
+    asked = [] if plugins is None else plugins if isinstance(plugins, list) else [plugins]
+    is_given = any(isinstance(plugin, CheckpointIO) for plugin in asked)
+    return asked if is_given else [*asked, CheckpointFiles()]

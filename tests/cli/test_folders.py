@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from opid_lightning.cli.errors import UsageError
-from opid_lightning.cli.folders import LAST, Placement, fresh, place
+from opid_lightning.cli.folders import Placement, fresh, place
+from tests.test_checkpoints import write
+
+LAST = Path("checkpoints") / "last.ckpt"
 
 
 @pytest.fixture(autouse=True)
@@ -17,10 +19,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def finished_run(folder: str, seconds: int = 0) -> Path:
-    last = Path(folder) / LAST
-    last.parent.mkdir(parents=True)
-    last.touch()
-    os.utime(last, (seconds, seconds))
+    write(Path(folder) / LAST, iterations=3, seconds=seconds)
     (Path(folder) / "config.yaml").touch()
     return Path(folder)
 
@@ -55,20 +54,39 @@ def test_two_runs_are_never_mixed() -> None:
 
 def test_a_run_goes_on_in_its_folder() -> None:
     run = finished_run("mine")
-    assert place("fit", "keydoor", "mine", "last", None) == Placement(run, str(run / LAST))
+    placement = place("fit", "keydoor", "mine", "last", None)
+    assert (placement.folder, placement.checkpoint) == (run, str(run / LAST))
+    assert "going on from mine/checkpoints/last.ckpt, after iteration 3" in placement.note
 
 
 def test_last_is_the_newest_run_of_the_configuration() -> None:
     newest = finished_run("runs/keydoor/a", seconds=20)
     finished_run("runs/keydoor/b", seconds=10)
     finished_run("runs/alfworld/c", seconds=30)
-    assert place("fit", "keydoor", None, "last", None) == Placement(newest, str(newest / LAST))
+    placement = place("fit", "keydoor", None, "last", None)
+    assert (placement.folder, placement.checkpoint) == (newest, str(newest / LAST))
 
 
-def test_last_is_refused_where_there_is_none() -> None:
+def test_last_is_refused_where_no_run_is_named_and_none_has_a_checkpoint() -> None:
     with pytest.raises(UsageError, match="no run in runs/keydoor"):
         place("fit", "keydoor", None, "last", None)
-    with pytest.raises(UsageError, match=r"there is no mine/checkpoints/last\.ckpt"):
+
+
+def test_a_job_that_always_says_last_starts_in_its_folder() -> None:
+    Path("mine").mkdir()
+    (Path("mine") / "config.yaml").touch()  # killed before its first checkpoint
+    note = "ckpt_path=last: mine has no checkpoint yet; starting from the beginning."
+    assert place("fit", "keydoor", "mine", "last", None) == Placement(Path("mine"), None, note)
+
+
+def test_an_evaluation_of_a_checkpoint_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="there is no checkpoint in mine/checkpoints"):
+        place("validate", "keydoor", "mine", "last", None)
+
+
+def test_a_run_of_which_no_checkpoint_can_be_read_does_not_start_anew() -> None:
+    (finished_run("mine") / LAST).write_bytes(b"PK")
+    with pytest.raises(UsageError, match=r"no checkpoint can be read.*last\.ckpt"):
         place("fit", "keydoor", "mine", "last", None)
 
 

@@ -1,0 +1,152 @@
+"""Checkpoints on disk: written as a whole, read as weights and plain values, found again."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from opid_lightning.whole_files import DRAFT, written_whole
+
+LAST = "last.ckpt"
+SHARDS_METADATA = "meta.pt"  # what Lightning writes last into a folder of shards
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """Never leaves half a checkpoint under its name, and runs no code that one may hold.
+
+    Lightning's own write goes through memory, and does not wait for the disk.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        if "://" in str(path):  # an object store, which keeps whole objects only
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        sweep(Path(path).parent)
+        try:
+            with written_whole(Path(path), "wb") as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:
+            reason = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(reason, OSError):
+                raise
+            raise ValueError(
+                f"The checkpoint {path} cannot be written: {reason}. The one before it is as it "
+                "was: make room on the disk, and go on with ckpt_path=last."
+            ) from error
+
+    def load_checkpoint(
+        self,
+        path: str | Path,
+        map_location: Callable[..., Any] | None = lambda storage, location: storage,
+        weights_only: bool | None = None,
+    ) -> dict[str, Any]:
+        """Weights and plain values alone, whatever the caller and the environment say."""
+        try:
+            return super().load_checkpoint(path, map_location, weights_only=True)
+        except UNREADABLE as error:
+            raise ValueError(why_unreadable(path, error)) from error
+
+
+# Refused or broken for torch.load; of something else than a run.
+UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError)
+
+
+def why_unreadable(path: str | Path, error: Exception) -> str:
+    advice = "Go on from another one, or by ckpt_path=last from the newest that can be read."
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, pickle.UnpicklingError):
+        return (
+            f"The checkpoint {path} is not read: it holds more than weights and plain values, "
+            f"which could run any code, or it is none at all ({reason}). {advice}"
+        )
+    return f"The checkpoint {path} is damaged ({reason}). {advice}"
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed processes had begun to write there."""
+    for draft in folder.glob(f"{DRAFT}*.ckpt"):
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        else:
+            draft.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint that can be read."""
+
+    path: Path
+    iterations: int  # finished ones
+    written_at: int  # ns
+
+
+def newest_checkpoint(folder: Path) -> tuple[Found | None, list[str]]:
+    """What a run goes on from, and what is wrong with others.
+
+    That is `last.ckpt`, unless the run was killed after it had written a checkpoint of more
+    iterations and before it had given it that name.
+    """
+    complaints: list[str] = []
+    newest: Found | None = None
+    for path in sorted(folder.glob("[!.]*.ckpt"), key=lambda path: path.name != LAST):
+        if newest and newest.path.name == LAST and written_at(path) <= newest.written_at:
+            continue
+        try:
+            found = read(path)
+        except FileNotFoundError:
+            continue  # the name `last.ckpt`, linked to one that was about to be replaced
+        except UNREADABLE as error:
+            complaints.append(why_unreadable(path, error))
+        else:
+            newest = found if newest is None else later(newest, found)
+    return newest, complaints
+
+
+def later(one: Found, other: Found) -> Found:
+    """Of a name that says `last`, only one that is ahead in iterations and in time is later.
+
+    Times alone could be those of a copy of the folder, iterations alone of an abandoned branch.
+    """
+    if one.path.name == LAST:
+        return other if other.iterations > one.iterations else one
+    return max(one, other, key=lambda found: (found.written_at, found.iterations))
+
+
+def read(path: Path) -> Found:
+    """How far it is; the weights stay on disk."""
+    values = torch.load(content(path), map_location="cpu", mmap=True, weights_only=True)
+    return Found(path, progress(values)["processed"], written_at(path))
+
+
+def content(path: Path) -> Path:
+    return path / SHARDS_METADATA if path.is_dir() else path
+
+
+def written_at(path: Path) -> int:
+    return content(path).stat().st_mtime_ns
+
+
+def progress(checkpoint: dict[str, Any]) -> dict[str, int]:
+    """Iterations begun (`ready`), trained (`processed`) and logged (`completed`)."""
+    current: dict[str, int] = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
+    return current
+
+
+def check_ends_an_iteration(checkpoint: dict[str, Any]) -> None:
+    """Raises for one amid an iteration: the rest of its rollouts is lost."""
+    begun, trained = progress(checkpoint)["ready"], progress(checkpoint)["processed"]
+    if begun != trained:
+        raise ValueError(
+            f"The checkpoint was written amid iteration {begun}, whose rollouts it does not hold: "
+            "go on from one of the end of an iteration, as callbacks.checkpoint writes them with "
+            "every_n_epochs and save_on_train_epoch_end=true."
+        )

@@ -1,0 +1,43 @@
+"""Files that are there as a whole, or as they were before, whenever the machine stops."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+DRAFT = ".draft-"  # how the name of a file or folder begins while it is written
+
+
+@contextmanager
+def written_whole(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
+    """A draft to write in the same folder, which takes the place of `path` at the end.
+
+    Where writing fails, the draft is removed and `path` stays as it was. A killed process leaves
+    the draft behind; the next one overwrites it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(DRAFT + path.name)
+    try:
+        with draft.open(mode, **options) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    os.replace(draft, path)
+    keep_names(path.parent)
+
+
+def keep_names(folder: Path) -> None:
+    """Has the disk hold which names a folder has, which a power cut could otherwise undo."""
+    if os.name == "nt":
+        return  # folders cannot be opened there
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
