@@ -39,7 +39,8 @@ class LearningCurve(RolloutCallback):
         if trainer.is_global_zero:
             write_points(self.points, Path(trainer.default_root_dir) / "learning_curve.csv")
 
-    def on_train_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Also of a run that was killed when it had nothing left to train."""
         if trainer.is_global_zero:
             for table in tables(self.points):
                 print(f"\n{table}")

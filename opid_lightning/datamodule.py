@@ -131,9 +131,12 @@ class RolloutDataModule(lightning.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Runs one iteration with the weights of now; a loader over its finished batches.
 
-        Lightning asks twice for the first epoch of a resumed run.
+        Lightning asks twice for the first epoch of a resumed run, and also where a run has
+        nothing left to do.
         """
         assert self.trainer is not None
+        if self.trainer.fit_loop.done:
+            return DataLoader([], batch_size=None)  # type: ignore[arg-type]
         number = iteration_number(self.trainer)
         if self._experience is None or self._experience.iteration != number:
             broadcast = TrainingBroadcast(self.trainer)
@@ -160,6 +163,8 @@ class RolloutDataModule(lightning.LightningDataModule):
         )
         tasks = tasks_of_iteration(self.train_tasks, self.tasks_per_iteration, self.seed, number)
         seed = iteration_seed(self.seed, number)
+        # For environments and samplers of others, which may draw from the global generators.
+        lightning.seed_everything((seed + self.ranks.rank) % 2**32, verbose=False)
         return self.iteration(
             number, seed, tasks, self.sessions, self.sampler, actors, broadcast, self.ranks
         )

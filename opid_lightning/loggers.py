@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import os
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import lightning
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from opid_lightning.checkpoints import progress
 from opid_lightning.wandb_key import has_wandb_key
+from opid_lightning.whole_files import written_whole
 
 
 class MetricsFile(Logger):
@@ -56,6 +61,12 @@ class MetricsFile(Logger):
         self._rows[-1].update(metrics)
         self._write(self._rows)
 
+    @rank_zero_only
+    def go_on(self, metrics: dict[str, float], step: int) -> None:
+        """Completes the row of this step, the last one of the run that this one goes on with."""
+        self._rows = self._rows_before(step + 1)
+        self.log_metrics(metrics, step)
+
     def _rows_before(self, step: int) -> list[dict[str, Any]]:
         """Those of the run that this one goes on with; its later steps are done again."""
         if not self.path.exists():
@@ -70,19 +81,38 @@ class MetricsFile(Logger):
 
 def write_csv(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Replaces the file in one go, so that whoever reads it meanwhile sees whole rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".csv.unfinished")
-    with unfinished.open("w", newline="") as file:
+    with written_whole(path, newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(unfinished, path)
+
+
+def row_to_come(trainer: lightning.Trainer, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Metrics of the iteration that loggers do not have yet, for a checkpoint to hold.
+
+    Lightning writes an iteration's checkpoint first and logs its metrics afterwards: a run that
+    is killed in between would never log them.
+    """
+    current = progress(checkpoint)
+    if current["processed"] == current["completed"]:
+        return {}
+    metrics = trainer._logger_connector.metrics["log"]
+    values = {name: float(value) for name, value in metrics.items()}
+    return {**values, "epoch": trainer.current_epoch}
+
+
+def go_on(trainer: lightning.Trainer, row: dict[str, Any], step: int) -> None:
+    """Logs the row that came with a checkpoint; W&B may have it already, in equal values."""
+    for logger in trainer.loggers if row else ():
+        log = logger.go_on if isinstance(logger, MetricsFile) else logger.log_metrics
+        log(row, step)
 
 
 class WeightsAndBiases(WandbLogger):
     """W&B in the run's folder; offline where no key is set, as asking for one would hang a job.
 
-    `wandb sync FOLDER/wandb/offline-run-*` uploads an offline run later.
+    A run that goes on in its folder goes on in the same W&B run, whose id the folder keeps.
+    `wandb sync --append FOLDER/wandb/offline-run-*` uploads an offline run later, all its parts.
     """
 
     def __init__(
@@ -90,3 +120,19 @@ class WeightsAndBiases(WandbLogger):
     ) -> None:
         mode = os.environ.get("WANDB_MODE") or ("online" if has_wandb_key() else "offline")
         super().__init__(save_dir=save_dir, project=project, name=name, mode=mode)
+        self._id_file = Path(save_dir) / "wandb" / "run_id"
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        if self._experiment is None:
+            self._wandb_init["id"] = self._id = kept_id(self._id_file)
+        return super().experiment
+
+
+def kept_id(file: Path) -> str:
+    """The id in the file, or a new one that is in it from now on."""
+    if not file.exists():
+        with written_whole(file) as draft:
+            draft.write(uuid.uuid4().hex[:8])
+    return file.read_text()

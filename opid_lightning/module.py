@@ -12,6 +12,7 @@ from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
+from opid_lightning.checkpoints import check_ends_an_iteration
 from opid_lightning.evaluation import EvaluationResult, Played, result_of
 from opid_lightning.learning.checks import check_word
 from opid_lightning.learning.loss import Loss
@@ -20,6 +21,7 @@ from opid_lightning.lm.logprobs import response_logprobs
 from opid_lightning.lm.merging import check_sees_trees
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.sharding import clip_gradients, copy_weights
+from opid_lightning.loggers import go_on, row_to_come
 from opid_lightning.strategies import Shards
 from opid_lightning.types import Batch, Policy
 
@@ -200,7 +202,13 @@ class OPIDModule(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A run that goes on has its evaluation before the first update behind it."""
-        self.trainer.num_sanity_val_steps = 0
+        if self.trainer.state.fn == "fit":
+            check_ends_an_iteration(checkpoint)
+            self.trainer.num_sanity_val_steps = 0
+            go_on(self.trainer, checkpoint["row_to_come"], checkpoint["global_step"] - 1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["row_to_come"] = row_to_come(self.trainer, checkpoint)
 
     # Checkpoints hold the policy alone: the reference comes from its source again, and the
     # snapshot from the policy.

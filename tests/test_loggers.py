@@ -41,6 +41,20 @@ def test_a_run_that_goes_on_keeps_the_steps_before_it_and_repeats_the_others(
     ]
 
 
+def test_a_run_that_goes_on_completes_the_last_row_and_cuts_off_what_came_after(
+    tmp_path: Path,
+) -> None:
+    first = MetricsFile(str(tmp_path))
+    first.log_metrics({"loss": 1.0}, step=1)
+    first.log_metrics({"success": 0.5}, step=3)
+    first.log_metrics({"loss": 9.0}, step=5)
+    MetricsFile(str(tmp_path)).go_on({"loss": 3.0}, step=3)
+    assert [(row["step"], row["loss"], row["success"]) for row in rows(tmp_path)] == [
+        ("1", "1.0", ""),
+        ("3", "3.0", "0.5"),
+    ]
+
+
 def test_nothing_is_written_before_the_first_figure(tmp_path: Path) -> None:
     MetricsFile(str(tmp_path)).log_hyperparams({"a": 1})
     assert not list(tmp_path.iterdir())
@@ -74,3 +88,18 @@ def test_without_a_key_wandb_stays_offline(
     if key:
         monkeypatch.setenv("WANDB_API_KEY", key)
     assert WeightsAndBiases(str(home))._wandb_init["mode"] == mode
+
+
+def test_a_run_that_goes_on_goes_on_in_the_same_wandb_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    ids = []
+    for folder in ("run", "run", "other"):
+        logger = WeightsAndBiases(str(home / folder))
+        logger.log_metrics({"loss": 1.0}, step=0)
+        ids.append(logger.experiment.id)
+        logger.experiment.finish()
+    assert ids[0] == ids[1] == (home / "run" / "wandb" / "run_id").read_text()
+    assert ids[2] != ids[0]
+    assert WeightsAndBiases(str(home))._wandb_init["resume"] == "allow"
