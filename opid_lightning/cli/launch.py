@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from opid_lightning.cli.errors import UsageError
 

@@ -33,9 +33,9 @@ def test_settings_win_over_choices_and_choices_over_the_configuration() -> None:
 
 
 def test_a_recipe_wins_over_the_configuration() -> None:
-    assert tree_of("conf=alfworld")["data"]["tasks_per_iteration"] != 16
-    recipe = tree_of("conf=alfworld", "recipe=alfworld_3b")
-    assert recipe["data"]["tasks_per_iteration"] == 16
+    assert tree_of("conf=alfworld")["trainer"]["max_epochs"] == 12
+    recipe = tree_of("conf=alfworld", "recipe=alfworld_qwen2.5_3b", "analyst=rules")
+    assert recipe["trainer"]["max_epochs"] == 160
     assert recipe["advantage"]["normalise"] == "mean_std"
 
 
@@ -192,7 +192,7 @@ def test_another_class_starts_from_its_own_settings_wherever_it_is_typed() -> No
         ([], "brief"),
         (["model=smollm2"], "instructive"),
         (["model=Qwen/Qwen3-1.7B"], "instructive"),
-        (["recipe=alfworld_3b"], "instructive"),
+        (["recipe=alfworld_qwen2.5_3b"], "instructive"),
     ],
 )
 def test_what_suits_the_policy_that_ships_is_not_set_for_others(
