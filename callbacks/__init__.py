@@ -1,5 +1,6 @@
 """Lightning callbacks of opid_lightning; imported as `opid_lightning.callbacks`."""
 
+from opid_lightning.callbacks.hf_export import HFExport
 from opid_lightning.callbacks.learning_curve import LearningCurve
 from opid_lightning.callbacks.policy_health import PolicyHealth
 from opid_lightning.callbacks.rollout_progress import RolloutProgressBar
@@ -10,6 +11,7 @@ from opid_lightning.callbacks.stage_timer import StageTimer
 from opid_lightning.callbacks.trajectory_log import TrajectoryLog
 
 __all__ = [
+    "HFExport",
     "LearningCurve",
     "PolicyHealth",
     "RolloutProgressBar",

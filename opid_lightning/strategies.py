@@ -16,8 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from opid_lightning.lm.sharding import shard, wrap
-
-DRAFT = ".draft-"  # how the name of a folder begins while it is written
+from opid_lightning.whole_files import DRAFT
 
 
 @runtime_checkable
