@@ -29,7 +29,11 @@ from opid_lightning.ranks import Ranks
 from opid_lightning.rollout import Rollout, SessionPool, in_order
 from opid_lightning.skills.injection import Injection
 from opid_lightning.skills.routing import Routing
-from opid_lightning.trainer_checks import check_evaluation_is_whole, check_trainer
+from opid_lightning.trainer_checks import (
+    check_evaluation_is_whole,
+    check_trainer,
+    warn_of_idle_ranks,
+)
 from opid_lightning.types import Batch, Experience, Layout, SkillLevel, Task
 
 if TYPE_CHECKING:
@@ -142,6 +146,7 @@ class RolloutDataModule(lightning.LightningDataModule):
             broadcast = TrainingBroadcast(self.trainer)
             self._experience = self.play_iteration(number, broadcast)
             broadcast.on_experience_end(self._experience)
+            warn_of_idle_ranks(self._experience.plan, self.ranks.count)
         micro_batches = MicroBatches(
             self._experience,
             self.ranks,

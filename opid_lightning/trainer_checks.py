@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import lightning
+from lightning.pytorch.utilities import rank_zero_warn
+
+from opid_lightning.types import BatchPlan
 
 
 def check_trainer(trainer: lightning.Trainer) -> None:
@@ -38,4 +41,16 @@ def check_evaluation_is_whole(trainer: lightning.Trainer, stage: str) -> None:
         raise ValueError(
             f"trainer.num_sanity_val_steps is {trainer.num_sanity_val_steps}: an evaluation is "
             "whole. Set it to -1 to evaluate before the first update, or to 0 not to."
+        )
+
+
+def warn_of_idle_ranks(plan: BatchPlan, num_ranks: int) -> None:
+    """Says so where no optimizer step has a micro-batch for every rank."""
+    most = max(sum(bool(rows) for rows in step) for step in plan)
+    if most < num_ranks:
+        rank_zero_warn(
+            f"An optimizer step has {most} micro-batches at most, so that {num_ranks - most} of "
+            f"{num_ranks} ranks train on nothing. Make micro-batches smaller "
+            "(batching.micro_batch_tokens, batching.micro_batch_rows) or steps larger "
+            "(batching.mini_batch_rows)."
         )
