@@ -11,6 +11,8 @@ import torch
 from opid_lightning.lm.prefix_tree import merge
 from opid_lightning.types import ModelInputs, TokenIds
 
+SDPA_IN_BLOCKS = "sdpa_in_blocks"  # lm/blockwise_attention.py
+
 
 def merge_sequences(
     prompts: Sequence[TokenIds], responses: Sequence[TokenIds], pad_id: int
@@ -54,7 +56,7 @@ def check_sees_trees(model: torch.nn.Module) -> None:
     default = ["sliding_attention" if is_sliding else "full_attention"]
     layers = sorted(set(getattr(config, "layer_types", None) or default))
     # The others take a mask of other numbers than a bool for each pair, or none.
-    if attention != "sdpa" or layers != ["full_attention"]:
+    if attention not in ("sdpa", SDPA_IN_BLOCKS) or layers != ["full_attention"]:
         raise ValueError(
             "batching.share_prefixes=true takes a policy whose layers are all full_attention, by "
             f"sdpa. Those of {type(model).__name__} are {', '.join(layers)}, by "

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from opid_lightning.lm.blockwise_attention import attend_in_blocks
 from opid_lightning.types import Policy
 
 EMBEDDED = Path(__file__).parent.parent / "policies"
@@ -40,7 +41,9 @@ def load_policy(source: PolicySource) -> Policy:
     """Loads a policy without dropout, in fp32 and eval mode; the tokenizer is checked first."""
     location, gguf = locate(source.path)
     tokenizer = _load_tokenizer(source.path, location, gguf)
-    return Policy(_load_model(source, location, gguf, len(tokenizer)), tokenizer)
+    model = _load_model(source, location, gguf, len(tokenizer))
+    attend_in_blocks(model)
+    return Policy(model, tokenizer)
 
 
 def stop_ids(policy: Policy) -> tuple[int, ...]:
