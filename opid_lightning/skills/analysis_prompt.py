@@ -118,13 +118,19 @@ def discounted_returns(rewards: Sequence[float], gamma: float) -> list[float]:
     return returns[::-1]
 
 
-def reply_schema(candidates: Sequence[int], max_step_skills: int) -> dict[str, object]:
-    """JSON schema of a good reply where step skills may be of these steps."""
-    sentence = {"type": "string", "minLength": 1}
+def reply_schema(
+    candidates: Sequence[int], max_step_skills: int, max_characters: int | None = None
+) -> dict[str, object]:
+    """JSON schema of a good reply where step skills may be of these steps.
+
+    `max_characters` of each text, for models that would not find an end.
+    """
+    text = {"type": "string"} | ({} if max_characters is None else {"maxLength": max_characters})
+    sentence = {**text, "minLength": 1}
     return {
         "type": "object",
         "properties": {
-            "episode_summary": {"type": "string"},
+            "episode_summary": text,
             "episode_skill": sentence,
             "step_skills": step_skills_schema(candidates, max_step_skills, sentence),
         },

@@ -39,6 +39,7 @@ IDENTIFYING = (
     "temperature",
     "max_tokens",
     "max_step_skills",
+    "max_characters",
     "max_record_characters",
     "gamma",
     "structured",
@@ -74,6 +75,7 @@ class OpenAI:
     analysis_timeout_s: float = 180.0  # of one analysis with its retries and repairs
     input_price: float = 0.0  # of a million tokens
     output_price: float = 0.0
+    max_characters: int | None = None  # of each text, by the JSON schema; None: up to the model
     max_record_characters: int | None = None  # above, old observations are cut; None: never
     extra_body: Mapping[str, Any] | None = None  # the server's own settings of sampling
     endpoint: Endpoint = field(init=False, repr=False, compare=False)
@@ -86,8 +88,9 @@ class OpenAI:
         is_choice = self.structured in ("auto", "on", "off")
         check("structured", self.structured, is_choice, "auto, on or off")
         check_at_least(1, max_tokens=self.max_tokens)
-        if self.max_record_characters is not None:
-            check_at_least(1, max_record_characters=self.max_record_characters)
+        for name in ("max_characters", "max_record_characters"):
+            if (limit := getattr(self, name)) is not None:
+                check_at_least(1, **{name: limit})
         check_at_least(0, max_step_skills=self.max_step_skills, repairs=self.repairs)
         check_at_least(0, retries=self.retries, backoff_s=self.backoff_s)
         check_at_least(self.backoff_s, max_backoff_s=self.max_backoff_s)
@@ -130,7 +133,7 @@ class OpenAI:
         question = analysis_messages(
             trajectory, candidates, self.max_step_skills, self.gamma, self.max_record_characters
         )
-        schema = reply_schema(candidates, self.max_step_skills) if self._sends_schemas else None
+        schema = self._schema(candidates)
         messages, usage = question, Usage()
         for num_repairs in itertools.count():
             request = self._request(messages, self.max_tokens, schema)
@@ -159,8 +162,7 @@ class OpenAI:
         return Analysis(kept.skills, detail=kept.detail)
 
     def _probe(self) -> ChatReply | Fault:
-        schema = reply_schema([0], self.max_step_skills) if self._sends_schemas else None
-        request = self._request(PROBE, min(PROBE_TOKENS, self.max_tokens), schema)
+        request = self._request(PROBE, min(PROBE_TOKENS, self.max_tokens), self._schema([0]))
         line = self.endpoint.line()
         return self._retrying(line, request, time.monotonic() + self.analysis_timeout_s).answer
 
@@ -169,9 +171,11 @@ class OpenAI:
             self.model, messages, self.temperature, max_tokens, schema, self.extra_body
         )
 
-    @property
-    def _sends_schemas(self) -> bool:
-        return self.structured != "off" and self.endpoint.takes_schemas
+    def _schema(self, candidates: Sequence[int]) -> object | None:
+        """What is sent as one, if any is."""
+        if self.structured == "off" or not self.endpoint.takes_schemas:
+            return None
+        return reply_schema(candidates, self.max_step_skills, self.max_characters)
 
     @property
     def _retrying(self) -> Retrying:

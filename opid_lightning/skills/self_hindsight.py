@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from opid_lightning.protocols import (
     AnalystUnavailableError,
@@ -77,7 +76,7 @@ class SelfHindsight:
         messages = analysis_messages(
             trajectory, candidates, self.max_step_skills, self.gamma, self.max_record_characters
         )
-        schema = reply_schema(candidates, self.max_step_skills)
+        schema = reply_schema(candidates, self.max_step_skills, self.max_characters)
         # Not all chat templates have a place for a system message.
         message = "\n\n".join(part["content"] for part in messages)
         answer = self._served.ask(
@@ -85,7 +84,7 @@ class SelfHindsight:
             max_tokens=self.max_tokens,
             temperature=self.temperature,
             seed=seed_of(message),
-            schema=json.dumps(with_limits(schema, self.max_characters)),
+            schema=json.dumps(schema),
         )
         return answer.result()
 
@@ -118,15 +117,6 @@ class SelfHindsight:
                 "and none has begun: use it in `fit` alone, or another analyst"
             )
         return self._voice
-
-
-def with_limits(schema: Mapping[str, Any], max_characters: int) -> dict[str, Any]:
-    """The schema with all of its free texts so long at most."""
-    limited = {
-        key: with_limits(value, max_characters) if isinstance(value, Mapping) else value
-        for key, value in schema.items()
-    }
-    return {**limited, "maxLength": max_characters} if schema.get("type") == "string" else limited
 
 
 def seed_of(message: str) -> int:

@@ -19,7 +19,8 @@ STRUCTURED = {"backend": "xgrammar", "disable_any_whitespace": True}
 LOSSES = ("connection_lost", "server_error")  # failures that a server's end may be behind
 ASKING = (
     *("model", "temperature", "max_tokens", "timeout_s", "analysis_timeout_s", "max_step_skills"),
-    *("max_record_characters", "gamma", "repairs", "retries", "key_variable", "extra_body"),
+    *("max_characters", "max_record_characters", "gamma", "repairs", "retries"),
+    *("key_variable", "extra_body"),
 )
 
 
@@ -50,7 +51,8 @@ class VLLMServer:
     max_restarts: int = 1
     engine: dict[str, Any] = field(default_factory=dict)
     temperature: float = 0.4  # paper
-    max_tokens: int = 1024
+    max_tokens: int = 2048
+    max_characters: int | None = 600  # of each text of a reply: weak models do not find an end
     timeout_s: float = 300.0  # of one request, its time in the queue included
     analysis_timeout_s: float = 600.0  # of one analysis with its retries and repairs
     max_step_skills: int = 5

@@ -12,12 +12,12 @@ from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.rollout import Rollout
 from opid_lightning.skills.analysis_prompt import reply_schema
 from opid_lightning.skills.parsing import keep_valid, parse_reply
-from opid_lightning.skills.self_hindsight import SelfHindsight, with_limits
+from opid_lightning.skills.self_hindsight import SelfHindsight
 from opid_lightning.types import Policy, SampleRequest
 from tests.keydoor_run import KeepExperience, fit
 from tests.sampling.test_vllm import SAMPLER, answers, pytestmark, requests  # noqa: F401
 
-SCHEMA = json.dumps(with_limits(reply_schema([0, 3], 2), 20))
+SCHEMA = json.dumps(reply_schema([0, 3], 2, 20))
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,16 @@ def test_a_json_schema_and_the_servers_own_settings_are_sent_along():
     assert body["top_k"] == 5
 
 
+def test_texts_are_kept_short_by_the_schema():
+    with AnalystServer(GOOD) as server:
+        ask(analyst_of(server, structured="on", max_characters=40))
+    schema = server.requests[0].body["response_format"]["json_schema"]["schema"]
+    texts = schema["properties"]
+    assert texts["episode_summary"] == {"type": "string", "maxLength": 40}
+    assert texts["episode_skill"] == {"type": "string", "maxLength": 40, "minLength": 1}
+    assert texts["step_skills"]["additionalProperties"] == texts["episode_skill"]
+
+
 def test_at_most_k_step_skills_are_kept():
     with AnalystServer(GOOD) as server:
         analysis = ask(analyst_of(server, max_step_skills=1))

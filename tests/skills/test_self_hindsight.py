@@ -18,7 +18,7 @@ from opid_lightning.protocols import (
     Voice,
     VoiceEndedError,
 )
-from opid_lightning.skills.self_hindsight import SelfHindsight, with_limits
+from opid_lightning.skills.self_hindsight import SelfHindsight
 from opid_lightning.types import Completion, Exchange, SampleRequest, Usage
 from tests.builders import encode, step_of, trajectory_of
 
@@ -94,14 +94,6 @@ def test_the_schema_allows_candidates_and_ends_every_text() -> None:
     steps = schema["properties"]["step_skills"]
     assert steps["propertyNames"] == {"enum": ["1"]}
     assert steps["additionalProperties"] == {"type": "string", "minLength": 1, "maxLength": 9}
-
-
-def test_limits_are_for_texts_alone() -> None:
-    schema = {"type": "object", "properties": {"type": {"type": "string"}, "n": {"type": "array"}}}
-    assert with_limits(schema, 7) == {
-        "type": "object",
-        "properties": {"type": {"type": "string", "maxLength": 7}, "n": {"type": "array"}},
-    }
 
 
 def test_the_seed_is_of_what_is_asked() -> None:
