@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import httpx
+import torch.distributed
 
 from opid_lightning.lm.policy import stop_ids
 from opid_lightning.protocols import Generation
@@ -93,6 +94,7 @@ class VLLMServer:
     @contextmanager
     def serving(self, policy: Policy) -> Iterator[Generation]:
         """Raises WeightSyncError where a server does not have the policy's weights."""
+        check_alone()
         way = self._way(policy)
         fleet = self._fleet(policy, way)
         start, restarts_before = time.perf_counter(), fleet.num_restarts
@@ -165,3 +167,13 @@ class VLLMServer:
             **(server_nccl.ARGUMENT if way == "nccl" else {}),
             **self.engine,
         }
+
+
+def check_alone() -> None:
+    """Ranks would hand their weights over to the same servers at the same time."""
+    num_ranks = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+    if num_ranks > 1:
+        raise ValueError(
+            f"sampler=vllm_server serves one process, and there are {num_ranks}: sampler=vllm "
+            "gives each of them an engine of its own; or set trainer.devices=1"
+        )
