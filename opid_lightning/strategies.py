@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
+from lightning.pytorch.plugins.precision import FSDPPrecision
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, Strategy
 from torch.distributed.constants import default_pg_timeout
 from torch.distributed.device_mesh import init_device_mesh
@@ -138,6 +139,7 @@ class FSDP(FSDPStrategy):
 
     def _configure_launcher(self) -> None:
         self.check_device()
+        self.precision_plugin = BatchesAsTheyAre(self.precision_plugin.precision)  # type: ignore[arg-type]
         super()._configure_launcher()
 
     def check_device(self) -> None:
@@ -156,6 +158,13 @@ class FSDP(FSDPStrategy):
             self.cpu_offload,
             self.sharding_strategy,
         )
+
+
+class BatchesAsTheyAre(FSDPPrecision):
+    """Does not convert what comes from the data module: it is frozen, and float32 is meant."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data
 
 
 def replace_folder(path: Path, draft: Path) -> None:
