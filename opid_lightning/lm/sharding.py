@@ -46,8 +46,8 @@ def shard(
     offload = CPUOffloadPolicy() if cpu_offload else OffloadPolicy()
     for block in blocks_of(model):
         fully_shard(block, mesh=mesh, mp_policy=precision, offload_policy=offload)
-    # A root stays gathered until its backward, which a frozen model never has: it would go on
-    # answering with the weights of its first forward, whatever is loaded into it.
+    # A root stays gathered from its forward to its backward, which a frozen model never has: its
+    # embeddings would be whole on every rank from the first forward on.
     is_frozen = not any(parameter.requires_grad for parameter in model.parameters())
     fully_shard(
         model,
