@@ -112,7 +112,7 @@ class WeightsAndBiases(WandbLogger):
     """W&B in the run's folder; offline where no key is set, as asking for one would hang a job.
 
     A run that goes on in its folder goes on in the same W&B run, whose id the folder keeps.
-    `wandb sync --append FOLDER/wandb/offline-run-*` uploads an offline run later, all its parts.
+    `wandb sync FOLDER/wandb/offline-run-*` uploads an offline run later, part after part.
     """
 
     def __init__(
