@@ -1,18 +1,13 @@
 import random
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
-import lightning
 import pytest
 import torch
 
 from opid_lightning.callbacks.skill_extraction import SkillExtraction
 from opid_lightning.learning.advantage import Advantage
-from opid_lightning.learning.loss import Loss
-from opid_lightning.lm.policy import PolicySource
-from opid_lightning.module import OPIDModule
 from opid_lightning.protocols import AnalystUnavailableError, Voice
 from opid_lightning.skills.cache import AnalysisCache
 from opid_lightning.skills.replay import Replay
@@ -20,76 +15,11 @@ from opid_lightning.skills.rules import Rules
 from opid_lightning.skills.self_hindsight import SelfHindsight
 from opid_lightning.types import Analysis, Hindsight, Skills, Trajectory, Usage
 from tests.builders import step_of, trajectory_of
-from tests.keydoor_run import GRPO, OPID, KeepExperience, assert_same_weights, fit, keydoor_data
+from tests.callbacks.analyses import PAID, NamingAnalyst, play
+from tests.keydoor_run import GRPO, KeepExperience, assert_same_weights, fit
 
 WON = trajectory_of(step_of(0, "open"), won=True, attempt=0)
 LOST = trajectory_of(step_of(0, "wait"), attempt=1)
-PAID = Usage(requests=1, prompt_tokens=10, completion_tokens=5, cost=0.5)
-
-
-@dataclass
-class NamingAnalyst:
-    """Writes the trajectory's id as its skill; `answers` holds others, or errors, by id."""
-
-    answers: dict[str, Analysis | Exception] = field(default_factory=dict)
-    usage: Usage = PAID
-    events: list[str] = field(default_factory=list)
-    gate: threading.Event = field(default_factory=threading.Event)
-    identity: str = "naming"
-
-    def __post_init__(self) -> None:
-        self.gate.set()
-
-    def start(self) -> None:
-        self.events.append("start")
-
-    def close(self) -> None:
-        self.events.append("close")
-
-    def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
-        self.events.append(f"{trajectory.id} {list(candidates)}")
-        assert self.gate.wait(timeout=60)
-        answer = self.answers.get(trajectory.id, Analysis(Skills(trajectory.id, {}), usage=PAID))
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-@pytest.fixture
-def begin(tmp_path: Path):
-    """`begin(callback)` has it start to fit; gives the trainer, about to play an iteration."""
-    begun: list[tuple[SkillExtraction, lightning.Trainer]] = []
-
-    def begin(
-        callback: SkillExtraction, advantage: Advantage = OPID, iteration: int = 1
-    ) -> lightning.Trainer:
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            default_root_dir=tmp_path,
-        )
-        trainer.fit_loop.epoch_progress.current.processed = iteration - 1
-        trainer.datamodule = keydoor_data(advantage)
-        trainer.datamodule.trainer = trainer
-        trainer.strategy.connect(OPIDModule(PolicySource("keydoor"), Loss()))
-        begun.append((callback, trainer))
-        callback.on_fit_start(trainer, trainer.lightning_module)
-        return trainer
-
-    yield begin
-    for callback, trainer in begun:
-        callback.teardown(trainer, trainer.lightning_module, "fit")
-
-
-def play(
-    callback: SkillExtraction, trainer: lightning.Trainer, *trajectories: Trajectory
-) -> Hindsight:
-    callback.on_stage_start(trainer, "rollout", len(trajectories))
-    for trajectory in trajectories:
-        callback.on_trajectory_end(trainer, trajectory)
-    return callback.on_rollout_end(trainer, trajectories)
 
 
 def many(count: int) -> list[Trajectory]:
@@ -370,53 +300,3 @@ def test_the_policy_is_asked_beside_a_rollout_that_it_does_not_move(tmp_path):
         for kept in (asking, silent)
     ]
     assert responses[0] == responses[1]
-
-
-class EveryStep(NamingAnalyst):
-    """Writes a skill for each step that it may."""
-
-    def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
-        self.events.append(f"{trajectory.id} {list(candidates)}")
-        return Analysis(Skills("k", dict.fromkeys(candidates, "s")), usage=PAID)
-
-
-# From the same cell one attempt won at once, and the other walked off: its step 0 is critical.
-STRAIGHT = trajectory_of(step_of(0, "east", "cell", reward=1.0), won=True, attempt=0)
-ASTRAY = trajectory_of(step_of(0, "west", "cell"), step_of(1, "west", "dead end"), attempt=1)
-
-
-def test_candidates_of_statistics_are_asked_about_when_the_rollout_is_over(begin):
-    analyst = EveryStep()
-    callback = SkillExtraction(analyst, max_workers=1, critical_steps="statistics")
-    trainer = begin(callback)
-    callback.on_stage_start(trainer, "rollout", 2)
-    callback.on_trajectory_end(trainer, STRAIGHT)
-    callback.on_trajectory_end(trainer, ASTRAY)
-    assert analyst.events == ["start"]
-    hindsight = callback.on_rollout_end(trainer, (STRAIGHT, ASTRAY))
-    assert analyst.events == ["start", "task#0 []", "task#1 [0]"]
-    assert {name: dict(s.step_skills) for name, s in hindsight.skills.items()} == {
-        "task#0": {},
-        "task#1": {0: "s"},
-    }
-    assert callback._metrics["analysis/dropped_step_skills"] == 0
-
-
-def test_both_asks_about_all_steps_at_once_and_keeps_those_of_statistics(begin):
-    analyst = EveryStep()
-    callback = SkillExtraction(analyst, max_workers=1, critical_steps="both")
-    hindsight = play(callback, begin(callback), STRAIGHT, ASTRAY)
-    assert analyst.events == ["start", "task#0 [0]", "task#1 [0, 1]"]
-    assert {name: list(s.step_skills) for name, s in hindsight.skills.items()} == {
-        "task#0": [],
-        "task#1": [0],
-    }
-    assert callback._metrics["analysis/dropped_step_skills"] == 2
-
-
-def test_statistics_ask_about_no_more_than_the_schedule_wants(begin):
-    analyst = EveryStep()
-    settings = {"critical_steps": "statistics", "failed_only_after": 0}
-    callback = SkillExtraction(analyst, **settings)
-    assert list(play(callback, begin(callback), STRAIGHT, ASTRAY).skills) == ["task#1"]
-    assert analyst.events == ["start", "task#1 [0]"]

@@ -74,6 +74,7 @@ def test_a_run_leaves_everything_in_its_folder_and_never_asks_for_a_key(tmp_path
         "learning_curve.csv",
         "learning_curve.png",
         "checkpoints",
+        "policy",
         "trajectories",
         "wandb",
     }
