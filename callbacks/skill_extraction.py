@@ -167,9 +167,7 @@ class SkillExtraction(RolloutCallback):
         if self._stream is not None:
             pl_module.log_dict(self._metrics, on_step=False, on_epoch=True)
 
-    def on_fit_end(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
-    ) -> None:
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self._stream is None or not self.total.submitted or not trainer.is_global_zero:
             return
         print(f"\n{summary(self.total, self._stream.spent)}")
