@@ -141,8 +141,8 @@ def draw(curves: dict[str, Curves], path: Path) -> None:
             colour = METHODS[method]
             for (of, _), curve in found.items():
                 if of == method:
-                    rates = [100 * won / played for won, played in curve.values()]
-                    axes.plot(list(curve), rates, colour, linewidth=0.8, alpha=0.5)
+                    rates = [100 * won / played for _, (won, played) in sorted(curve.items())]
+                    axes.plot(sorted(curve), rates, colour, linewidth=0.8, alpha=0.5)
             points = {i: over_seeds(counts) for i, counts in by_iteration(found, method).items()}
             means = [100 * centre for centre, _ in points.values()]
             halves = [0 if math.isnan(half) else 100 * half for _, half in points.values()]
