@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ WATCH = Path(__file__).with_name("watch.py")
 TAIL_LINES, TAIL_ERRORS = 15, 5  # of a log, in a message
 NAMED_ERROR = re.compile(r"\b\w*(Error|Exception): .*")
 STOP_S = 10.0  # longer than the watch gives the server
+CLEARING_S = 0.02
 
 
 @dataclass
@@ -59,9 +61,15 @@ class ServerProcess:
             os.killpg(watch.pid, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 watch.wait(STOP_S)
-        # Where the watch itself was killed, the rest of its group lives on.
+        # Where the watch itself was killed, the rest of its group lives on; and what was killed
+        # is there until the system has cleared it away.
+        deadline = time.monotonic() + STOP_S
         with suppress(ProcessLookupError):
             os.killpg(watch.pid, signal.SIGKILL)
+            watch.wait()
+            while time.monotonic() < deadline:
+                os.killpg(watch.pid, 0)
+                time.sleep(CLEARING_S)
         watch.wait()
 
     def log_tail(self) -> str:
