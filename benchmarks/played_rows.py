@@ -49,9 +49,9 @@ def retold(trajectory: Trajectory, policy: Policy, environment: ALFWorld) -> Tra
 
 
 def rows_of(trajectories: Sequence[Trajectory], num_rows: int) -> Rows:
-    """Steps spread evenly over all of theirs."""
-    steps = [step for trajectory in trajectories for step in trajectory.steps]
-    chosen = [steps[index * len(steps) // num_rows] for index in range(min(num_rows, len(steps)))]
+    """Whole episodes, of one game after another, until there are so many."""
+    ordered = sorted(trajectories, key=lambda trajectory: trajectory.attempt)
+    steps = [step for trajectory in ordered for step in trajectory.steps][:num_rows]
     return Rows(
-        [step.prompt.token_ids for step in chosen], [step.completion.token_ids for step in chosen]
+        [step.prompt.token_ids for step in steps], [step.completion.token_ids for step in steps]
     )

@@ -157,7 +157,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         kinds = {
             "group": lambda: group_of_one_prompt(len(policy.tokenizer)),
-            "games": lambda: rows_of(played_games(policy, environment, 1, 8), given.game_rows),
+            "games": lambda: rows_of(played_games(policy, environment, 3, 4), given.game_rows),
         }
         print(f"{torch.get_num_threads()} thread(s), torch {torch.__version__}, {given.policy}\n")
         names = "rows, mode, precision, way, tokens/s, to reference, to trl, of ceiling, "
