@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,6 +32,36 @@ def written_whole(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[An
         raise
     os.replace(draft, path)
     keep_names(path.parent)
+
+
+@contextmanager
+def folder_written_whole(folder: Path) -> Iterator[Path]:
+    """A draft beside `folder` to fill, which takes its place at the end.
+
+    Where filling fails, the draft is removed and `folder` stays as it was. Of two processes that
+    fill the same folder at once, either wins.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f"{DRAFT}{folder.name}-", dir=folder.parent))
+    try:
+        yield draft
+        draft.chmod(0o755)
+        _take_place(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _take_place(draft: Path, folder: Path) -> None:
+    old = draft.with_name(f"{draft.name}-old")
+    with suppress(FileNotFoundError):
+        folder.rename(old)
+    try:
+        draft.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # else another process was first
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def keep_names(folder: Path) -> None:

@@ -1,0 +1,148 @@
+"""The index on disk: ranking by hand, ties, queries that mean harm, builds that are stopped."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opid_lightning.retrieval import Document, Index, build_index, is_built, open_or_build
+
+SHOPS = [
+    Document("bread", "Rye bread, sliced"),
+    Document("shoes", "Women's running shoes in red"),
+    Document("boots", "red boots for men who run"),
+    Document("rye", "rye"),
+]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    folder = tmp_path_factory.mktemp("index") / "shop"
+    build_index(SHOPS, folder, keep_texts=True)
+    return Index.open(folder)
+
+
+def ids(index: Index, query: str, k: int = 10) -> list[str]:
+    return [hit.id for hit in index.search(query, k)]
+
+
+def test_scores_are_those_of_bm25(shop: Index) -> None:
+    # Terms of each document, without stop words: 3, 4, 5 (who stays), 1.
+    k1, b, mean_length = 1.2, 0.75, (3 + 4 + 5 + 1) / 4
+    rarity = math.log(1 + (4 - 2 + 0.5) / (2 + 0.5))  # two of four documents hold "rye"
+
+    def score(length: int) -> float:
+        return rarity * (k1 + 1) / (1 + k1 * (1 - b + b * length / mean_length))
+
+    hits = shop.search("rye", 10)
+    assert [hit.id for hit in hits] == ["rye", "bread"]
+    assert [hit.score for hit in hits] == pytest.approx([score(1), score(3)], rel=1e-5)
+
+
+def test_words_meet_in_any_form_and_case(shop: Index) -> None:
+    assert ids(shop, "RUNS") == ["shoes", "boots"]
+    assert ids(shop, "woman women") == ["shoes"]
+    assert ids(shop, "the in for") == []
+
+
+def test_a_word_said_twice_counts_twice(shop: Index) -> None:
+    once, twice = shop.search("rye", 1)[0].score, shop.search("rye rye", 1)[0].score
+    assert twice == pytest.approx(2 * once)
+
+
+def test_texts_are_there_where_they_are_kept(shop: Index, tmp_path: Path) -> None:
+    assert shop.search("boots", 1)[0].text == SHOPS[2].text
+    build_index(SHOPS, tmp_path / "lean")
+    assert Index.open(tmp_path / "lean").search("boots", 1)[0].text == ""
+
+
+def test_equally_good_ones_come_in_the_order_they_were_given(tmp_path: Path) -> None:
+    numbers = [(7 * i) % 500 for i in range(500)]
+    build_index((Document(str(n), "red mug") for n in numbers), tmp_path / "mugs")
+    index = Index.open(tmp_path / "mugs")
+    assert ids(index, "mug red", 3) == ["0", "7", "14"]
+    assert ids(index, "red", 500) == [str(n) for n in numbers]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        '"red',
+        "red AND (",
+        "id:shoes",
+        "red~2 OR *:*",
+        "[red TO",
+        "\\",
+        "\0",
+        "rye" * 10,
+        "日本語",
+        "",
+    ],
+)
+def test_what_looks_like_an_operator_is_text(shop: Index, query: str) -> None:
+    found = ids(shop, query)
+    assert set(found) <= {"shoes", "boots"}
+    assert ("red" in query.lower()) == bool(found) or query == "id:shoes"
+
+
+@settings(max_examples=50, deadline=None)
+@given(query=st.text(), k=st.integers(-2, 6))
+def test_any_text_is_a_query(shop: Index, query: str, k: int) -> None:
+    hits = shop.search(query, k)
+    assert len(hits) <= max(k, 0)
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_a_query_of_a_megabyte_is_answered_and_cut_aloud(
+    shop: Index, caplog: pytest.LogCaptureFixture
+) -> None:
+    query = "rye " + " ".join(f"word{i}" for i in range(110_000))
+    assert len(query) > 1_000_000
+    assert ids(shop, query) == ["rye", "bread"]
+    assert "has 110001 terms: the first 1024" in caplog.text
+
+
+def test_threads_find_what_one_finds(shop: Index) -> None:
+    queries = ["rye", "red", "run", "women bread"] * 50
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(lambda q: ids(shop, q), queries)) == [ids(shop, q) for q in queries]
+
+
+def test_a_build_that_is_stopped_leaves_what_was_there(tmp_path: Path) -> None:
+    def broken():  # type: ignore[no-untyped-def]
+        yield SHOPS[0]
+        raise OSError("the disk went away")
+
+    with pytest.raises(OSError, match="went away"):
+        build_index(broken(), tmp_path / "new")
+    assert not is_built(tmp_path / "new") and not list(tmp_path.iterdir())
+    build_index(SHOPS, tmp_path / "old")
+    with pytest.raises(OSError, match="went away"):
+        build_index(broken(), tmp_path / "old")
+    assert len(Index.open(tmp_path / "old")) == 4
+
+
+def test_it_is_built_again_for_other_documents_alone(tmp_path: Path) -> None:
+    asked = []
+
+    def documents() -> list[Document]:
+        asked.append(1)
+        return SHOPS[: len(asked)]
+
+    sizes = [len(open_or_build(documents, tmp_path / "i", stamp)) for stamp in "aab"]
+    assert sizes == [1, 1, 2] and Index.open(tmp_path / "i").stamp == "b"
+
+
+def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no index of version .* is not there. Build it anew"):
+        Index.open(tmp_path)
+
+
+def test_no_documents_make_an_index_that_finds_nothing(tmp_path: Path) -> None:
+    build_index([], tmp_path / "empty")
+    assert Index.open(tmp_path / "empty").search("red", 5) == ()
