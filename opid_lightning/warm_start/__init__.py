@@ -1,1 +1,1 @@
-"""Warm start: a small policy learns ALFWorld by imitating an expert that searches."""
+"""Warm start: a small policy learns an environment by imitating an expert."""

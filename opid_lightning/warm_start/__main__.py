@@ -1,8 +1,28 @@
-"""python -m opid_lightning.warm_start --out FOLDER: remakes the policy that ships for ALFWorld."""
+"""python -m opid_lightning.warm_start alfworld --out FOLDER: remakes a policy that ships."""
 
-from jsonargparse import auto_cli
+from __future__ import annotations
 
+from collections.abc import Sequence
+
+from jsonargparse import ArgumentParser
+
+from opid_lightning.warm_start.alfworld import ALFWorldCourse
 from opid_lightning.warm_start.training import WarmStart
 
+COURSES = {"alfworld": ALFWorldCourse}
+
+
+def parse(arguments: Sequence[str] | None = None) -> WarmStart:
+    parser = ArgumentParser(prog="python -m opid_lightning.warm_start", description=__doc__)
+    commands = parser.add_subcommands(dest="environment")
+    for name, course in COURSES.items():
+        command = ArgumentParser(description=WarmStart.__doc__)
+        command.add_class_arguments(course, "course", help=f"what is taught: {course.__doc__}")
+        command.add_class_arguments(WarmStart, skip={"course"})
+        commands.add_subcommand(name, command)
+    given = parser.instantiate_classes(parser.parse_args(arguments))
+    return WarmStart(**given[given.environment].as_dict())
+
+
 if __name__ == "__main__":
-    auto_cli(WarmStart, as_positional=False)()
+    parse()()

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from opid_lightning.envs.alfworld.environment import ALFWorld
+from opid_lightning.protocols import Environment
 from opid_lightning.success import Success
 from opid_lightning.types import Policy
 
 if TYPE_CHECKING:
     from opid_lightning.warm_start.training import WarmStart
 
-Results = Mapping[str, Mapping[float, Success]]  # by where games come from, and temperature
+Results = Mapping[str, Mapping[float, Success]]  # by where tasks come from, and temperature
 
 
 def write_card(
     settings: WarmStart,
     policy: Policy,
-    environments: Mapping[str, ALFWorld],
+    environments: Mapping[str, Environment],
     results: Results,
     minutes: float,
 ) -> None:
@@ -29,26 +29,28 @@ def write_card(
 
 
 def describe(
-    settings: WarmStart, policy: Policy, environments: Mapping[str, ALFWorld], minutes: float
+    settings: WarmStart, policy: Policy, environments: Mapping[str, Environment], minutes: float
 ) -> str:
     size = sum(parameter.numel() for parameter in policy.model.parameters())
     imitation = settings.imitation
-    games = ", ".join(f"{len(e.tasks('train')):,} {name}" for name, e in environments.items())
+    tasks = ", ".join(f"{len(e.tasks('train')):,} {name}" for name, e in environments.items())
+    rows = {
+        "demonstrations": f"{imitation.num_episodes:,} episodes of an expert",
+        "training tasks": tasks,
+        **settings.course.facts(),
+        "learning rate": f"{imitation.learning_rate:g}",
+        "tokens a batch": f"{imitation.batch_tokens:,}",
+        "seed": f"{settings.seed}",
+        "time": f"{minutes:.0f} minutes, {settings.threads} threads",
+    }
     return "\n".join(
         (
-            "# A small policy for ALFWorld\n",
+            f"# A small policy for {settings.course.title}\n",
             f"A Llama of {size:,} weights ({settings.layers} layers, width {settings.hidden}) and "
             f"{len(policy.tokenizer):,} words, made by `python -m opid_lightning.warm_start`.\n",
             "| | |",
             "|---|---|",
-            f"| demonstrations | {imitation.num_episodes:,} episodes of an expert that searches |",
-            f"| training games | {games} |",
-            f"| random commands | {settings.noise:.0%}, shown but not imitated |",
-            f"| sharpness of the search | {settings.sharpness:g} |",
-            f"| learning rate | {imitation.learning_rate:g} |",
-            f"| tokens a batch | {imitation.batch_tokens:,} |",
-            f"| seed | {settings.seed} |",
-            f"| time | {minutes:.0f} minutes, {settings.threads} threads |",
+            *(f"| {name} | {value} |" for name, value in rows.items()),
         )
     )
 

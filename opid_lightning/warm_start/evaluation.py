@@ -1,12 +1,11 @@
-"""How often a policy wins the held-out games, played as rollouts play them."""
+"""How often a policy solves the held-out tasks, played as rollouts play them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opid_lightning.envs.alfworld.environment import ALFWorld
 from opid_lightning.lm.chat import encode_chat
-from opid_lightning.protocols import Voice
+from opid_lightning.protocols import Environment, Voice
 from opid_lightning.rollout import Rollout, SessionPool
 from opid_lightning.sampling.hugging_face import HuggingFace
 from opid_lightning.success import Success, success_of
@@ -32,13 +31,17 @@ class Silent:
         return Hindsight()
 
 
-def evaluate(policy: Policy, environment: ALFWorld) -> dict[float, Success]:
+def evaluate(
+    policy: Policy, environment: Environment, max_response_tokens: int
+) -> dict[float, Success]:
     """On all of valid_unseen, by temperature."""
     tasks = environment.tasks("valid_unseen")
     encode = encode_chat(policy.tokenizer)
     found = {}
     for temperature in TEMPERATURES:
-        rollout = Rollout(group_size=1, max_response_tokens=24, temperature=temperature)
+        rollout = Rollout(
+            group_size=1, max_response_tokens=max_response_tokens, temperature=temperature
+        )
         sessions = SessionPool(environment)
         with HuggingFace(max_batch=64).serving(policy) as generation:
             played = rollout(sessions, tasks, generation, encode, 0, Silent())

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from opid_lightning.lm.prefix_tree import PrefixTree, merge, stack
 from opid_lightning.types import Policy, TokenIds
-from opid_lightning.warm_start.demonstrations import Demonstration
+from opid_lightning.warm_start.course import Demonstration
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ import torch
 
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.types import Policy, PromptText
-from opid_lightning.warm_start.demonstrations import Demonstration, Example
+from opid_lightning.warm_start.alfworld.words import alfworld_tokenizer
+from opid_lightning.warm_start.course import Demonstration, Example
 from opid_lightning.warm_start.imitation import Imitation, lesson_of, schedule, token_losses
-from opid_lightning.warm_start.small_policy import make_model, make_tokenizer
+from opid_lightning.warm_start.model import make_model
 
-TOKENIZER = make_tokenizer()
+TOKENIZER = alfworld_tokenizer()
 ENCODE = encode_chat(TOKENIZER)
 
 

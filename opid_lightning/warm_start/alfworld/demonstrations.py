@@ -4,47 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-from opid_lightning.envs.alfworld.environment import ALFWorld
 from opid_lightning.envs.alfworld.expert import Decision, Placements, SearchingExpert, kind_of
-from opid_lightning.protocols import Session
+from opid_lightning.protocols import Environment, Session
 from opid_lightning.skills.injection import with_episode_skill, with_step_skill
-from opid_lightning.skills.rules import STEP_RULES, Rules, quoted
-from opid_lightning.types import (
-    Action,
-    Completion,
-    Observation,
-    Prompt,
-    PromptText,
-    Step,
-    Task,
-    Trajectory,
-    Turn,
-)
-
-CONFIRMATIONS = (
-    "Choose {action} now, as it opens up new possibilities.",
-    "Choose {action} now, as it is what the task rewards.",
-)
-
-
-@dataclass(frozen=True)
-class Example:
-    """One prompt, and the response to learn."""
-
-    prompt: PromptText
-    response: str
-
-
-@dataclass(frozen=True)
-class Demonstration:
-    """One episode: its examples begin alike."""
-
-    examples: tuple[Example, ...]
-    won: bool
+from opid_lightning.types import Action, Observation, PromptText, Step, Task, Turn
+from opid_lightning.warm_start.advice import episode_advice, step_advice, step_of
+from opid_lightning.warm_start.course import Demonstration, Example
 
 
 @dataclass(frozen=True)
@@ -63,7 +32,7 @@ class Demonstrator:
     is seen is the same, so that only attention to the goal tells the answers apart.
     """
 
-    environment: ALFWorld
+    environment: Environment
     placements: Placements
     sharpness: float = 1.0  # of the expert's search
     noise: float = 0.1  # share of commands that are slips; what the expert wants is still learned
@@ -135,29 +104,14 @@ class Demonstrator:
         return [(goal, expert) for goal, expert in experts if expert.has_what_it_needs]
 
     def _episode_skill(self, steps: tuple[Step, ...], task: Task, rng: random.Random) -> str:
-        """Hindsight on the very episode, as when the policy is re-scored."""
-        if rng.random() >= self.episode_skill_share:
-            return ""
-        episode = Trajectory(task, 0, "", steps, steps[-1].reward > 0)
-        skills = Rules()(episode, range(len(steps))).skills
-        assert skills is not None  # an episode has steps
-        return skills.episode_skill
+        return episode_advice(task, steps) if rng.random() < self.episode_skill_share else ""
 
     def _with_step_skill(
         self, text: PromptText, step: Step, decision: Decision, rng: random.Random
     ) -> Example:
         others = [c for c in step.observation.admissible if c != decision.command]
-        other = rng.choice(others)
-        if rng.random() < self.unasked_share:
-            decision = Decision(decision.thought, other)
-            skill = rng.choice(CONFIRMATIONS).format(action=quoted(other))
-        elif rng.random() < 0.5:
-            skill = rng.choice(CONFIRMATIONS).format(action=quoted(decision.command))
-        else:
-            rule = rng.choice([STEP_RULES[f] for f in ("no_effect", "repeated", "returned")])
-            instead = f"try {quoted(decision.command)}"
-            skill = rule.format(action=quoted(other), instead=instead)
-        return Example(with_step_skill(text, skill), respond(decision))
+        skill, command = step_advice(decision.command, rng.choice(others), self.unasked_share, rng)
+        return Example(with_step_skill(text, skill), respond(replace(decision, command=command)))
 
 
 def room_type_of(task: Task) -> int:
@@ -179,16 +133,3 @@ def slip(expert: SearchingExpert, observation: Observation, rng: random.Random) 
 
 def respond(decision: Decision) -> str:
     return f"<think>{decision.thought}</think><action>{decision.command}</action>"
-
-
-def step_of(
-    index: int, observation: Observation, text: PromptText, command: str, after: Observation
-) -> Step:
-    return Step(
-        index=index,
-        observation=observation,
-        prompt=Prompt(text, (), 0),
-        completion=Completion(f"expert@{index}", (), (), "", is_cut=False),
-        action=Action(command, is_valid=True),
-        reward=after.reward,
-    )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opid_lightning.lm import keydoor_policy
 from opid_lightning.lm.policy import EMBEDDED, PolicySource, load_policy
-from opid_lightning.warm_start.small_policy import make_tokenizer
+from opid_lightning.warm_start.alfworld.words import alfworld_tokenizer
 
 TOKENIZER: Any = load_policy(PolicySource("small")).tokenizer
 
@@ -70,7 +70,7 @@ def test_it_fits_the_package_and_holds_an_alfworld_prompt() -> None:
 
 def test_the_script_remakes_the_tokenizer_that_ships(tmp_path: Path) -> None:
     pytest.importorskip("alfworld")
-    make_tokenizer().save_pretrained(tmp_path)
+    alfworld_tokenizer().save_pretrained(tmp_path)
     shipped = EMBEDDED / "small" / "tokenizer.json"
     assert (tmp_path / "tokenizer.json").read_bytes() == shipped.read_bytes()
 

@@ -8,7 +8,7 @@ import pytest
 from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.envs.alfworld.expert import count_placements
 from opid_lightning.types import Turn
-from opid_lightning.warm_start.demonstrations import Demonstrator
+from opid_lightning.warm_start.alfworld.demonstrations import Demonstrator
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,4 @@
-"""The policy that ships for ALFWorld: a lossless tokenizer that knows its words, and a small Llama.
-
-`python -m opid_lightning.warm_start` trains it.
-"""
+"""The words of ALFWorld, of what prompts ask about it, and of what agents and analysts say."""
 
 from __future__ import annotations
 
@@ -10,21 +7,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import torch
-
 from opid_lightning.envs.alfworld.stock import import_alfworld
+from opid_lightning.warm_start.words import WORDS, make_tokenizer
 
-MAX_WORDS = 4096
-NUM_POSITIONS = 4096
-SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>")
 # One token each, and part of the text.
 TAGS = ("<think>", "</think>", "<action>", "</action>", "</think><action>")
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
 
 # What games and prompts say around names, one token each: prompts are half as long with them.
 PHRASES = (
@@ -62,10 +49,11 @@ PHRASES = (
 MANY = ("cabinet", "drawer", "shelf")  # of which a room can have MAX_MANY
 MAX_MANY, MAX_FEW = 16, 5  # of a name; a higher number is a token of its own
 # A name with its number is one token: what was seen is then found in one look.
-_CHUNK = "|".join(
-    (*map(re.escape, sorted(PHRASES, key=len, reverse=True)),
-     r" [a-z]+ (?:[1-9]|1[0-6])(?!\d)", r" ?[A-Za-z]+", r" ?\d+", r"\n", r" ?[^\sA-Za-z\d]", r"\s")
-)  # fmt: skip
+_CHUNKS = (
+    *map(re.escape, sorted(PHRASES, key=len, reverse=True)),
+    r" [a-z]+ (?:[1-9]|1[0-6])(?!\d)",
+    *WORDS,
+)
 
 # What ALFWorld says, prompts ask and agents reply; {o} is an object, {r} a receptacle.
 SENTENCES = (
@@ -129,57 +117,5 @@ def corpus() -> Iterator[str]:
     yield from (f" {number}" for number in range(1, 40) for _ in range(50))
 
 
-def make_model(tokenizer: Any, seed: int, hidden: int = 128, layers: int = 4) -> Any:
-    """Random weights: a Llama of about one million."""
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=hidden,
-        intermediate_size=3 * hidden,
-        num_hidden_layers=layers,
-        initializer_range=0.05,  # so that so narrow layers start with a view of their input
-        num_attention_heads=hidden // 32,
-        num_key_value_heads=hidden // 32,
-        max_position_embeddings=NUM_POSITIONS,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return LlamaForCausalLM(config)
-
-
-def make_tokenizer() -> Any:
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_CHUNK), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=MAX_WORDS - len(TAGS),
-        special_tokens=list(SPECIAL),
-        # All bytes, so that any text survives encoding and decoding.
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(corpus(), trainer)
-    tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS])
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<|pad|>",
-        eos_token="<|end|>",
-        additional_special_tokens=["<|system|>", "<|user|>", "<|assistant|>"],
-        clean_up_tokenization_spaces=False,
-        model_max_length=NUM_POSITIONS,
-    )
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
+def alfworld_tokenizer() -> Any:
+    return make_tokenizer(corpus(), _CHUNKS, TAGS)
