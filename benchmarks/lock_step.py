@@ -158,13 +158,15 @@ def compare(bench: Bench, sampler: Sampler, slots: int, repeats: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--policy", default="small")
+    parser.add_argument("--brief", action="store_true", help="a folder's policy read as `small` is")
     parser.add_argument("--slots", type=int, nargs="+", default=[64, 16])
     parser.add_argument("--max-steps", type=int, default=30)
     parser.add_argument("--response-tokens", type=int, default=24)
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     policy = load_policy(PolicySource(given.policy))
-    bench = Bench(policy, given.policy == "small", given.max_steps, given.response_tokens)
+    is_small = given.brief or given.policy == "small"
+    bench = Bench(policy, is_small, given.max_steps, given.response_tokens)
     sampler = VLLM()
     with sampler.serving(policy):
         """Started."""

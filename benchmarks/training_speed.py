@@ -143,6 +143,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=1, help="within one round")
     parser.add_argument("--precisions", nargs="+", default=["bf16", "fp32"])
+    parser.add_argument("--modes", nargs="+", default=MODES)
     parser.add_argument("--rows", nargs="+", default=["group", "games"], help="and how many: games")
     parser.add_argument("--game-rows", type=int, default=16, help="a multiple of 8")
     given = parser.parse_args()
@@ -168,7 +169,7 @@ def main() -> None:
             rows.write(path)
             print(f"| {name}: {len(rows.prompts)} rows, {rows.num_tokens} tokens |")
             for precision in given.precisions:
-                for mode in MODES:
+                for mode in given.modes:
                     compare(policy, Case(mode, precision, model, path), rows, given)
 
 
