@@ -27,9 +27,25 @@ from opid_lightning.types import (
 Split = Literal["train", "valid_seen", "valid_unseen"]
 
 
+class SessionLostError(Exception):
+    """A session died, or took longer than it may: it costs its attempt, and the run goes on.
+
+    Raised by `reset` and `step`. Whatever else they raise is a bug, and stops the run.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """The reason is a short name in lower case, under which losses are counted."""
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
 @runtime_checkable
 class Session(Protocol):
-    """A live game. Reused: `reset` starts the next task."""
+    """A live game. Reused: `reset` starts the next task. One that was lost is only closed."""
 
     def reset(self, task: Task) -> Opening: ...
 
@@ -55,6 +71,19 @@ class Environment(Protocol):
 
     def action(self, response: str, observation: Observation) -> Action:
         """Reads a response. Never raises: a malformed one is an invalid action."""
+
+
+@runtime_checkable
+class WaitingEnvironment(Protocol):
+    """What an Environment has besides where its sessions wait for other processes or machines.
+
+    Their resets and steps then run in threads, so that the engine goes on sampling meanwhile. A
+    session is in one thread at a time, not always the same; `open` stays in the rollout's own.
+    """
+
+    @property
+    def max_waiting(self) -> int:
+        """How many resets and steps may run at once; 0: none waits, all in the rollout's thread."""
 
 
 @runtime_checkable
