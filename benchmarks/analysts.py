@@ -26,8 +26,9 @@ from statistics import median
 from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.rollout import Rollout, SessionPool
+from opid_lightning.rollout import Rollout
 from opid_lightning.sampling.hugging_face import HuggingFace
+from opid_lightning.sessions import SessionPool
 from opid_lightning.skills.cache import AnalysisCache
 from opid_lightning.skills.stream import AnalysisStream, Outcome
 from opid_lightning.skills.vllm_server import VLLMServer

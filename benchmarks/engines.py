@@ -20,10 +20,11 @@ from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.protocols import Sampler
-from opid_lightning.rollout import Rollout, SessionPool
+from opid_lightning.rollout import Rollout
 from opid_lightning.sampling.hugging_face import HuggingFace
 from opid_lightning.sampling.vllm import VLLM
 from opid_lightning.scoring import logprobs_of
+from opid_lightning.sessions import SessionPool
 from opid_lightning.types import Policy, Trajectory
 from opid_lightning.warm_start.evaluation import Silent
 

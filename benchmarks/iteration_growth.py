@@ -26,8 +26,9 @@ from opid_lightning.learning.loss import Loss
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.logprobs import response_logprobs
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.rollout import Rollout, SessionPool
+from opid_lightning.rollout import Rollout
 from opid_lightning.sampling.hugging_face import HuggingFace
+from opid_lightning.sessions import SessionPool
 from opid_lightning.skills.injection import Injection
 from opid_lightning.skills.routing import Routing
 from opid_lightning.skills.rules import Rules

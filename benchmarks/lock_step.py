@@ -23,8 +23,9 @@ from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.protocols import Generation, Sampler, Session
-from opid_lightning.rollout import Rollout, SessionPool
+from opid_lightning.rollout import Rollout
 from opid_lightning.sampling.vllm import VLLM
+from opid_lightning.sessions import SessionPool
 from opid_lightning.types import Completion, Observation, Opening, SampleRequest, Task
 from opid_lightning.warm_start.evaluation import Silent
 

@@ -9,8 +9,9 @@ from benchmarks.training_rows import Rows
 from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy, stop_ids
-from opid_lightning.rollout import Rollout, SessionPool
+from opid_lightning.rollout import Rollout
 from opid_lightning.sampling.hugging_face import HuggingFace
+from opid_lightning.sessions import SessionPool
 from opid_lightning.types import Policy, Trajectory, Turn
 from opid_lightning.warm_start.evaluation import Silent
 

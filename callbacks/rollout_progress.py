@@ -74,6 +74,8 @@ class RolloutProgressBar(ProgressBar, RolloutCallback):
             f"success {success:.1%} of {len(experience.trajectories)}, "
             f"{len(experience.samples)} steps"
         )
+        if experience.sessions_lost:
+            self._summary += f", {sum(experience.sessions_lost.values())} sessions lost"
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """In a run; the verb that only evaluates prints a table."""

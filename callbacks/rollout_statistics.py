@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import lightning
 
@@ -18,7 +18,10 @@ class RolloutStatistics(RolloutCallback):
         self._metrics: dict[str, float] = {}
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
-        self._metrics = rollout_statistics(experience.trajectories)
+        self._metrics = {
+            **rollout_statistics(experience.trajectories),
+            **loss_statistics(experience.sessions_lost),
+        }
 
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -43,6 +46,14 @@ def rollout_statistics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "rollout/dropped_turns": float(sum(step.prompt.num_dropped_turns for step in steps)),
         "rollout/prompt_tokens_mean": mean(len(step.prompt.token_ids) for step in steps),
         "rollout/response_tokens_mean": mean(len(step.completion.token_ids) for step in steps),
+    }
+
+
+def loss_statistics(sessions_lost: Mapping[str, int]) -> dict[str, float]:
+    """Attempts that ended with their session, which are in none of the other figures."""
+    return {
+        "rollout/sessions_lost": float(sum(sessions_lost.values())),
+        **{f"rollout/sessions_lost_{why}": float(n) for why, n in sessions_lost.items()},
     }
 
 

@@ -26,7 +26,8 @@ from opid_lightning.learning.batching import Batching, collate, totals_of
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.protocols import Environment, Sampler, Split
 from opid_lightning.ranks import Ranks
-from opid_lightning.rollout import Rollout, SessionPool, in_order
+from opid_lightning.rollout import Rollout, in_order
+from opid_lightning.sessions import SessionPool
 from opid_lightning.skills.injection import Injection
 from opid_lightning.skills.routing import Routing
 from opid_lightning.trainer_checks import (

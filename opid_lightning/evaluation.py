@@ -90,7 +90,12 @@ def spread(tasks: Sequence[Task], count: int) -> tuple[Task, ...]:
 
 @dataclass(frozen=True)
 class Played:
-    """Finished attempts at some tasks of an evaluation set."""
+    """Attempts at some tasks of an evaluation set.
+
+    One whose session was lost counts as not won. Left out, it would raise the rate of a policy
+    that crashes or hangs the games it would lose, and evaluations would no longer be of the same
+    attempts; played again, it would have a second chance. How many there were is a metric.
+    """
 
     split: Split
     trajectories: tuple[Trajectory, ...]

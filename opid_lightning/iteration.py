@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.batching import Batching
 from opid_lightning.protocols import Listener, Sampler
 from opid_lightning.ranks import ALONE, Ranks
-from opid_lightning.rollout import Rollout, SessionPool, in_order
+from opid_lightning.rollout import Rollout, in_order
 from opid_lightning.sampling.shared_generation import SharedGeneration
 from opid_lightning.scoring import score_rows
+from opid_lightning.sessions import SessionPool
 from opid_lightning.skills.injection import Injection
 from opid_lightning.skills.routing import Routing
 from opid_lightning.types import (
@@ -68,8 +70,9 @@ class Iteration:
         ):
             listener.on_rollout_start(shared)
             mine = self.rollout(sessions, ranks.share(tasks), shared, actors.encode, seed, listener)
-            part = mine, self.look_back(mine, listener), dict(generation.metrics)
-        played, hindsights, metrics = zip(*ranks.gather(part), strict=True)
+            whole, lost = without_lost(mine)
+            part = whole, self.look_back(whole, listener), dict(generation.metrics), lost
+        played, hindsights, metrics, lost_parts = zip(*ranks.gather(part), strict=True)
         trajectories, hindsight = in_order(played, tasks), together(hindsights)
         rows = self.route(trajectories, hindsight, actors.encode)
         sequences = [row.prompt_ids + row.response_ids for row in rows]
@@ -79,7 +82,8 @@ class Iteration:
         with actors.precision():
             scored = score_rows(old, reference, rows, plan, temperature, listener, layout, ranks)
         samples = self.advantage(scored)
-        return Experience(number, trajectories, hindsight, samples, plan, means(metrics))
+        lost = sum(lost_parts, Counter())
+        return Experience(number, trajectories, hindsight, samples, plan, means(metrics), lost)
 
     def look_back(self, trajectories: tuple[Trajectory, ...], listener: Listener) -> Hindsight:
         """Collects the skills that were being written while the rollout still went on.
@@ -108,6 +112,17 @@ class Iteration:
             for trajectory in trajectories
             for step in trajectory.steps
         ]
+
+
+def without_lost(
+    trajectories: Sequence[Trajectory],
+) -> tuple[tuple[Trajectory, ...], Counter[str]]:
+    """Those that ended by themselves, and of the others how many lost their session by what.
+
+    What was seen of a lost one says nothing of the policy: its group has a member less.
+    """
+    lost = Counter(t.session_lost for t in trajectories if t.session_lost)
+    return tuple(t for t in trajectories if not t.session_lost), lost
 
 
 def together(parts: Sequence[Hindsight]) -> Hindsight:

@@ -2,49 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
+import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
-from opid_lightning.protocols import Environment, Generation, Listener, Session
+from opid_lightning.episodes import Episode
+from opid_lightning.protocols import Environment, Generation, Listener, SessionLostError
+from opid_lightning.sessions import SessionPool, threads_for
 from opid_lightning.types import (
-    Action,
     Completion,
     Observation,
     Prompt,
     PromptText,
     SampleRequest,
-    Step,
     Task,
     TokenIds,
     Trajectory,
     Turn,
 )
 
-
-class SessionPool:
-    """Live sessions of one environment, reused from task to task: opening one is expensive."""
-
-    def __init__(self, environment: Environment) -> None:
-        self.environment = environment
-        self._open: list[Session] = []
-        self._idle: list[Session] = []
-
-    def take(self) -> Session:
-        if not self._idle:
-            self._idle.append(self.environment.open())
-            self._open.append(self._idle[-1])
-        return self._idle.pop()
-
-    def give_back(self, session: Session) -> None:
-        self._idle.append(session)
-
-    def close(self) -> None:
-        """Closes all, also those that a rollout which failed never gave back."""
-        self._idle.clear()
-        while self._open:
-            self._open.pop().close()
+_log = logging.getLogger(__name__)
+PATIENCE_S = 0.02  # how soon a session that waited is heard while the engine works
 
 
 @dataclass(frozen=True)
@@ -57,6 +40,9 @@ class Rollout:
     max_response_tokens: int = 512
     temperature: float = 1.0
     max_concurrent: int = 64  # live sessions
+    # Of a rollout's attempts, how many may lose their sessions before the run stops. A single one
+    # never stops it, unless this is 0.
+    max_lost_share: float = 0.25
 
     def __post_init__(self) -> None:
         for name in ("group_size", "max_prompt_tokens", "max_response_tokens", "max_concurrent"):
@@ -69,6 +55,8 @@ class Rollout:
             )
         if self.temperature < 0:
             raise ValueError(f"rollout.temperature is {self.temperature}, expected at least 0")
+        if not 0 <= self.max_lost_share <= 1:
+            raise ValueError(f"rollout.max_lost_share is {self.max_lost_share}, expected 0 to 1")
 
     def __call__(
         self,
@@ -79,21 +67,34 @@ class Rollout:
         seed: int,
         listener: Listener,
     ) -> tuple[Trajectory, ...]:
-        """The trajectories in the order (task, attempt), whichever ended first."""
+        """The trajectories in the order (task, attempt), whichever ended first.
+
+        Attempts whose sessions were lost are among them, as far as they came.
+        """
         _check_distinct(tasks)
-        waiting = deque((task, attempt) for task in tasks for attempt in range(self.group_size))
-        listener.on_stage_start("rollout", len(waiting))
-        play = _Play(self, sessions, generation, encode, seed, listener)
-        while waiting or play.asked:
-            while waiting and len(play.asked) < self.max_concurrent:
-                play.start(*waiting.popleft())
-            if play.asked:
-                for completion in generation.collect():
-                    play.advance(completion)
+        attempts = [(task, attempt) for task in tasks for attempt in range(self.group_size)]
+        listener.on_stage_start("rollout", len(attempts))
+        waiting = deque(attempts)
+        with threads_for(sessions.environment) as threads:
+            play = _Play(self, sessions, generation, encode, seed, listener, threads, len(attempts))
+            while waiting or play.num_live:
+                while waiting and play.num_live < self.max_concurrent:
+                    play.start(*waiting.popleft())
+                play.go_on()
         listener.on_stage_end("rollout", play.num_tokens)
-        return tuple(
-            play.ended[task.id, attempt] for task in tasks for attempt in range(self.group_size)
-        )
+        return tuple(play.ended[task.id, attempt] for task, attempt in attempts)
+
+    def check_losses(self, lost: Sequence[SessionLostError], num_attempts: int) -> None:
+        """Raises where so many sessions were lost that the fault is not in single games."""
+        allowed = max(self.max_lost_share * num_attempts, 1) if self.max_lost_share else 0
+        if len(lost) > allowed or len(lost) == num_attempts > 1:
+            raise ValueError(
+                f"{len(lost)} of {num_attempts} attempts lost their sessions, where "
+                f"rollout.max_lost_share={self.max_lost_share:g} allows no more than "
+                f"{min(int(allowed), num_attempts - 1)}. The last one: {lost[-1]}. Mend the "
+                "environment, give it more time (workers.step_timeout_s, workers.reset_timeout_s) "
+                "or raise rollout.max_lost_share"
+            ) from lost[-1]
 
     def prompt(
         self,
@@ -130,38 +131,6 @@ def in_order(
 
 
 @dataclass
-class _Episode:
-    """An attempt while it is played."""
-
-    task: Task
-    attempt: int
-    session: Session
-    goal: str
-    observation: Observation
-    steps: list[Step] = field(default_factory=list)
-
-    @property
-    def id(self) -> str:
-        return f"{self.task.id}#{self.attempt}"
-
-    @property
-    def history(self) -> tuple[Turn, ...]:
-        return tuple(Turn(step.observation, step.action) for step in self.steps)
-
-    def play(self, prompt: Prompt, completion: Completion, action: Action) -> None:
-        after = self.session.step(action.text)
-        self.steps.append(
-            Step(len(self.steps), self.observation, prompt, completion, action, after.reward)
-        )
-        self.observation = after
-
-    def trajectory(self) -> Trajectory:
-        return Trajectory(
-            self.task, self.attempt, self.goal, tuple(self.steps), self.observation.won
-        )
-
-
-@dataclass
 class _Play:
     """The episodes that are out at one moment, and those that have ended."""
 
@@ -171,31 +140,60 @@ class _Play:
     encode: Callable[[str], TokenIds]
     seed: int
     listener: Listener
-    asked: dict[str, tuple[_Episode, Prompt]] = field(default_factory=dict)  # by request id
+    threads: Executor | None  # for resets and steps; none: they are made right here
+    num_attempts: int
+    asked: dict[str, tuple[Episode, Prompt]] = field(default_factory=dict)  # by request id
+    moving: dict[Future[Any], _Move] = field(default_factory=dict)
     ended: dict[tuple[str, int], Trajectory] = field(default_factory=dict)
+    lost: list[SessionLostError] = field(default_factory=list)
     num_tokens: int = 0
 
-    def start(self, task: Task, attempt: int) -> None:
-        session = self.sessions.take()
-        opening = session.reset(task)
-        self._go_on(_Episode(task, attempt, session, opening.goal, opening.observation))
+    @property
+    def num_live(self) -> int:
+        return len(self.asked) + len(self.moving)
 
-    def advance(self, completion: Completion) -> None:
+    def start(self, task: Task, attempt: int) -> None:
+        episode = Episode(task, attempt, self.sessions.take())
+        self._move(_Move(episode, episode.begin), episode.session.reset, task)
+
+    def go_on(self) -> None:
+        """Waits for what comes first, a response or a session that waited, and plays on."""
+        if self.asked:
+            for completion in self.generation.collect(PATIENCE_S if self.moving else math.inf):
+                self._advance(completion)
+        else:
+            wait(self.moving, return_when=FIRST_COMPLETED)
+        for future in [future for future in self.moving if future.done()]:
+            self._settle(self.moving.pop(future), future.result)
+
+    def _advance(self, completion: Completion) -> None:
         check_fresh(completion, self.generation.weight_version)
         episode, prompt = self.asked.pop(completion.request_id)
-        action = self.sessions.environment.action(completion.text, episode.observation)
-        episode.play(prompt, completion, action)
         self.num_tokens += len(completion.token_ids)
-        self._go_on(episode)
+        action = self.sessions.environment.action(completion.text, episode.observation)
+        move = _Move(episode, partial(episode.add, prompt, completion, action))
+        self._move(move, episode.session.step, action.text)
 
-    def _go_on(self, episode: _Episode) -> None:
-        is_late = len(episode.steps) >= self.sessions.environment.max_steps
-        if episode.observation.done or is_late:
-            self._end(episode)
+    def _move(self, move: _Move, call: Callable[[Any], Any], argument: Task | str) -> None:
+        if self.threads is None:
+            self._settle(move, partial(call, argument))
         else:
-            self._ask(episode)
+            self.moving[self.threads.submit(call, argument)] = move
 
-    def _ask(self, episode: _Episode) -> None:
+    def _settle(self, move: _Move, outcome: Callable[[], Any]) -> None:
+        try:
+            answer = outcome()
+        except SessionLostError as error:
+            self._lose(move.episode, error)
+            return
+        move.then(answer)
+        is_late = len(move.episode.steps) >= self.sessions.environment.max_steps
+        if move.episode.observation.done or is_late:
+            self._end(move.episode)
+        else:
+            self._ask(move.episode)
+
+    def _ask(self, episode: Episode) -> None:
         prompt = self.rollout.prompt(
             self.sessions.environment,
             self.encode,
@@ -204,21 +202,39 @@ class _Play:
             episode.observation,
         )
         request = SampleRequest(
-            id=f"{episode.id}@{len(episode.steps)}",
+            id=episode.next_id,
             prompt_ids=prompt.token_ids,
             max_tokens=self.rollout.max_response_tokens,
             temperature=self.rollout.temperature,
-            seed=_request_seed(self.seed, episode.task.id, episode.attempt, len(episode.steps)),
+            seed=episode.next_seed(self.seed),
         )
         self.asked[request.id] = episode, prompt
         self.generation.submit(request)
 
-    def _end(self, episode: _Episode) -> None:
+    def _end(self, episode: Episode) -> None:
         self.sessions.give_back(episode.session)
         trajectory = episode.trajectory()
         self.ended[episode.task.id, episode.attempt] = trajectory
         self.listener.on_trajectory_end(trajectory)
         self.listener.on_stage_progress("rollout", len(self.ended))
+
+    def _lose(self, episode: Episode, error: SessionLostError) -> None:
+        """The listener does not hear of it as a trajectory: nobody is to look back on it."""
+        if error.reason not in {other.reason for other in self.lost}:
+            _log.warning("%s lost its session, and others may: %s", episode.next_id, error)
+        self.lost.append(error)
+        self.rollout.check_losses(self.lost, self.num_attempts)
+        self.sessions.discard(episode.session)
+        self.ended[episode.task.id, episode.attempt] = episode.lost(error.reason)
+        self.listener.on_stage_progress("rollout", len(self.ended))
+
+
+@dataclass(frozen=True)
+class _Move:
+    """A reset or step that is being made."""
+
+    episode: Episode
+    then: Callable[[Any], None]  # takes its answer
 
 
 def _shortened(
@@ -250,9 +266,3 @@ def _check_distinct(tasks: Sequence[Task]) -> None:
             f"task ids are not distinct: {repeated[:3]} repeat. A group is all attempts at one "
             "task: raise rollout.group_size to attempt it more often"
         )
-
-
-def _request_seed(seed: int, task_id: str, attempt: int, step: int) -> int:
-    """The same in every process and order of play, unlike hash()."""
-    key = f"{seed}/{task_id}/{attempt}/{step}".encode()
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 1

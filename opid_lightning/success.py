@@ -58,6 +58,7 @@ class Success:
     num_steps: int
     num_invalid_actions: int
     steps_of_wins: float | None  # mean length of won attempts; none where none was won
+    num_sessions_lost: int  # attempts that ended by it, and so were not won
 
     @property
     def rates(self) -> dict[str, float]:
@@ -78,6 +79,7 @@ class Success:
             "success_macro_low": self.macro.low,
             "success_macro_high": self.macro.high,
             "games": float(self.overall.games),
+            "sessions_lost": float(self.num_sessions_lost),
         }
         if self.num_steps:
             metrics["invalid_action_share"] = self.num_invalid_actions / self.num_steps
@@ -110,6 +112,7 @@ def success_of(groups: Iterable[Sequence[Trajectory]]) -> Success:
         num_steps=len(steps),
         num_invalid_actions=sum(not step.action.is_valid for step in steps),
         steps_of_wins=sum(lengths) / len(lengths) if lengths else None,
+        num_sessions_lost=sum(bool(trajectory.session_lost) for trajectory in trajectories),
     )
 
 

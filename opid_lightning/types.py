@@ -150,6 +150,7 @@ class Trajectory:
     goal: str
     steps: tuple[Step, ...]
     won: bool
+    session_lost: str = ""  # why its session was, before it ended; such a one is not trained on
 
     @property
     def id(self) -> str:
@@ -302,6 +303,7 @@ class Experience:
     samples: tuple[Sample, ...]  # in the order played
     plan: BatchPlan  # in what order, and how batched, they are trained on
     sampler: Mapping[str, float] = dataclasses.field(default_factory=dict)  # how sampling went
+    sessions_lost: Mapping[str, int] = dataclasses.field(default_factory=dict)  # by reason
 
 
 @dataclass(frozen=True)

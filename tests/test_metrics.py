@@ -18,7 +18,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "metrics.md"
 # What a healthy run of two levels, sampling from the policy itself, does not log.
 NOT_IN_EVERY_RUN = re.compile(
     r"(skills|analysis)/failed_|test/|.*steps_of_wins|advantage/skill_to|loss/entropy"
-    r"|sampler/(sync|parity|restarts)"
+    r"|sampler/(sync|parity|restarts)|rollout/sessions_lost_"
 )
 
 

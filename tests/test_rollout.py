@@ -15,9 +15,10 @@ from opid_lightning.envs.keydoor import Keydoor
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.protocols import Generation, Session, Voice
-from opid_lightning.rollout import Rollout, SessionPool
+from opid_lightning.rollout import Rollout
 from opid_lightning.sampling.hugging_face import HuggingFace
 from opid_lightning.sampling.scripted import Scripted
+from opid_lightning.sessions import SessionPool
 from opid_lightning.types import Completion, Hindsight, Policy, SampleRequest, TokenIds, Trajectory
 
 ROLLOUT = Rollout(group_size=2, max_prompt_tokens=64, skill_tokens=16, max_response_tokens=2)

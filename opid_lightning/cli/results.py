@@ -46,6 +46,9 @@ def rows(success: Success) -> Iterator[str]:
     yield line("invalid actions", f"of {success.num_steps}", invalid_share(success))
     if success.steps_of_wins is not None:
         yield line("steps of a won game", "mean", f"{success.steps_of_wins:.1f}")
+    if success.num_sessions_lost:
+        lost = str(success.num_sessions_lost)
+        yield line("sessions lost, counted as not won", f"of {total.played}", lost)
 
 
 def row(name: str, count: str, rate: Estimate) -> str:

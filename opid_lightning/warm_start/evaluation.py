@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.protocols import Environment, Voice
-from opid_lightning.rollout import Rollout, SessionPool
+from opid_lightning.rollout import Rollout
 from opid_lightning.sampling.hugging_face import HuggingFace
+from opid_lightning.sessions import SessionPool
 from opid_lightning.success import Success, success_of
 from opid_lightning.types import Hindsight, Policy, Trajectory, group_by_task
 
