@@ -1,0 +1,155 @@
+"""Search-based question answering: which questions, who searches, and what a policy is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from opid_lightning.envs.search.passages import write_passages
+from opid_lightning.envs.search.prompt import write_brief_prompt, write_prompt
+from opid_lightning.envs.search.questions import read_tasks
+from opid_lightning.envs.search.responses import read_action
+from opid_lightning.envs.search.retriever.client import RetrieverClient, Service
+from opid_lightning.envs.search.retriever.local import BM25, Retriever, open_index
+from opid_lightning.envs.search.session import AnswerRule, SearchSession
+from opid_lightning.envs.search.world import World, corpus_of, questions_of
+from opid_lightning.protocols import Session, Split
+from opid_lightning.retrieval import Index
+from opid_lightning.types import Action, Observation, PromptText, Task, Turn
+
+MAX_QUERY = 1000  # characters; a longer one is refused, and the policy told so
+MAX_WAITING = 64  # sessions that ask a service at a time
+NOTHING_FOUND = "No passages found."
+Files = str | list[str] | None
+
+
+@dataclass
+class SearchQA:
+    """Questions to be answered by searching passages, one search or answer a step."""
+
+    max_steps: int = 4  # reference scripts
+    history_length: int = 4  # turns that a prompt shows; reference scripts
+    prompt_style: Literal["instructive", "brief"] = "instructive"
+    answer_rule: AnswerRule = "response"  # what may win; reference: passages may, too
+    win_reward: float = 1.0
+    topk: int = 3  # passages of a search
+    train_questions: Files = None  # JSONL or Parquet; without any of these they are generated
+    valid_seen_questions: Files = None
+    valid_unseen_questions: Files = None
+    corpus: str | None = None  # JSONL or Parquet, indexed in this process
+    retriever: Service = field(default_factory=Service)  # instead of an index in this process
+    num_train_questions: int = 3000  # generated
+    num_valid_questions: int = 120  # generated, in each of the two validation splits
+    world_seed: int = 0
+    cache: str | None = None  # of generated data and indices; default: in the user's cache folder
+
+    def __post_init__(self) -> None:
+        least = {"max_steps": 1, "history_length": 0, "topk": 1}
+        for name, bound in least.items():
+            if (value := getattr(self, name)) < bound:
+                raise ValueError(f"env.{name} is {value}, expected at least {bound}")
+        if not self.win_reward > 0:
+            raise ValueError(f"env.win_reward is {self.win_reward}, expected more than 0")
+        for name, choices in (
+            ("prompt_style", ("instructive", "brief")),
+            ("answer_rule", ("response", "reference")),
+        ):
+            if (chosen := getattr(self, name)) not in choices:
+                raise ValueError(f"env.{name} is {chosen!r}, expected {' or '.join(choices)}")
+        self._check_sources()
+
+    def tasks(self, split: Split) -> Sequence[Task]:
+        """Makes sure, too, that somebody searches: it is asked for before the first rollout."""
+        tasks = _read(self._files(split))
+        retriever = self._retriever()
+        if isinstance(retriever, RetrieverClient):
+            retriever.start(tasks[0].payload.text)
+        return tasks
+
+    def open(self) -> Session:
+        return SearchSession(self._search, self.max_steps, self.win_reward, self.answer_rule)
+
+    def prompt(self, goal: str, history: Sequence[Turn], observation: Observation) -> PromptText:
+        write = write_brief_prompt if self.prompt_style == "brief" else write_prompt
+        return write(goal, history, observation, self.history_length)
+
+    def action(self, response: str, observation: Observation) -> Action:
+        return read_action(response)
+
+    @property
+    def max_waiting(self) -> int:
+        return MAX_WAITING if self.retriever.url else 0
+
+    @property
+    def world(self) -> World:
+        """Generated, where no questions are given."""
+        sizes = self.num_train_questions, self.num_valid_questions
+        return World(*sizes, self.world_seed, self.cache)
+
+    @property
+    def is_generated(self) -> bool:
+        return not any(map(self._given, ("train", "valid_seen", "valid_unseen")))
+
+    def _search(self, query: str) -> str:
+        query = query.strip()
+        if len(query) > MAX_QUERY:
+            return f"The query has {len(query)} characters, and {MAX_QUERY} are searched for."
+        passages = self._retriever()(query) if query else ()
+        return write_passages(passages) or NOTHING_FOUND
+
+    def _retriever(self) -> Retriever:
+        """The same for all sessions of a process."""
+        if self.retriever.url:
+            return _client(self.retriever, self.topk)
+        corpus = Path(self.corpus).expanduser() if self.corpus else corpus_of(self.world)
+        return BM25(_index(corpus, self.cache), self.topk)
+
+    def _given(self, split: Split) -> Files:
+        return getattr(self, f"{split}_questions")
+
+    def _files(self, split: Split) -> tuple[Path, ...]:
+        if self.is_generated:
+            return (questions_of(self.world, split),)
+        given = self._given(split)
+        if not given:
+            raise ValueError(
+                f"there are no questions for {split}: env.{split}_questions is not set, while "
+                "those of another split are. Set it to one or more JSONL or Parquet files"
+            )
+        names = [given] if isinstance(given, str) else given
+        return tuple(Path(name).expanduser() for name in names)
+
+    def _check_sources(self) -> None:
+        if self.corpus and self.retriever.url:
+            raise ValueError(
+                f"both env.corpus={self.corpus} and env.retriever.url={self.retriever.url} say who "
+                "searches: leave one out"
+            )
+        if self.corpus and self.is_generated:
+            raise ValueError(
+                f"env.corpus is {self.corpus}, but there are no questions about it: set "
+                "env.train_questions, env.valid_seen_questions and env.valid_unseen_questions"
+            )
+        if not self.is_generated and not self.corpus and not self.retriever.url:
+            raise ValueError(
+                "there are questions, but no passages to search: set env.corpus to a JSONL or "
+                "Parquet file, or env.retriever.url to a service that serves one"
+            )
+
+
+@cache
+def _read(files: tuple[Path, ...]) -> tuple[Task, ...]:
+    return read_tasks(files)
+
+
+@cache
+def _index(corpus: Path, cache_folder: str | None) -> Index:
+    return open_index(corpus, cache_folder)
+
+
+@cache
+def _client(service: Service, topk: int) -> RetrieverClient:
+    return RetrieverClient(service, topk)

@@ -1,0 +1,120 @@
+"""Asks a retriever service: many sessions' queries at a time, again after errors, once if equal."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import httpx
+
+from opid_lightning.envs.search.passages import Passage
+from opid_lightning.envs.search.retriever.exchange import ServiceTrouble, endpoint, retrieve
+from opid_lightning.envs.search.retriever.gathering import Gathering
+
+_JITTER = random.Random()  # of its own, so that the run's random numbers stay the same
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A retriever service, and how it is asked."""
+
+    url: str | None = None  # http://HOST:PORT; None: no service, but an index in this process
+    timeout_s: float = 30.0  # of one request
+    retries: int = 6  # of one request, after which the run ends
+    backoff_s: float = (
+        0.5  # the longest wait before the first of them; doubles from one to the next
+    )
+    max_backoff_s: float = 30.0
+    max_queries: int = 64  # in one request
+    cached_queries: int = 10_000  # whose passages are kept
+
+    def __post_init__(self) -> None:
+        least = {"retries": 0, "max_queries": 1, "cached_queries": 0}
+        for name, bound in least.items():
+            if (value := getattr(self, name)) < bound:
+                raise ValueError(f"env.retriever.{name} is {value}, expected at least {bound}")
+        for name in ("timeout_s", "backoff_s", "max_backoff_s"):
+            if not (value := getattr(self, name)) > 0:
+                raise ValueError(f"env.retriever.{name} is {value}, expected more than 0")
+        if self.url is not None and not self.url.startswith(("http://", "https://")):
+            raise ValueError(
+                f"env.retriever.url is {self.url!r}, expected http://HOST:PORT of a retriever"
+            )
+
+
+class RetrieverClient:
+    """A retriever that is elsewhere. Called from several threads."""
+
+    def __init__(self, service: Service, topk: int) -> None:
+        assert service.url is not None
+        self.service = service
+        self.url = service.url
+        self.topk = topk
+        self._http = httpx.Client(timeout=service.timeout_s, trust_env=False)
+        self._gathering = Gathering(self._ask, service.max_queries)
+        self._cached: OrderedDict[str, tuple[Passage, ...]] = OrderedDict()
+        self._changing = threading.Lock()
+        self._is_started = False
+
+    def start(self, question: str) -> None:
+        """Makes sure that it answers, with passages to a question that will be asked."""
+        if self._is_started:
+            return
+        try:
+            (found,) = retrieve(self._http, self.url, [question], self.topk)
+        except ServiceTrouble as trouble:
+            raise ValueError(self._complaint(trouble)) from trouble
+        if not found:
+            raise ValueError(
+                f"the retriever {endpoint(self.url)} finds nothing for the question {question!r}. "
+                "Have it serve the corpus that env.*_questions are about: python -m opid_lightning "
+                "retriever corpus=FILE"
+            )
+        self._is_started = True
+
+    def __call__(self, query: str) -> tuple[Passage, ...]:
+        """Raises ValueError where the service fails for good."""
+        with self._changing:
+            if query in self._cached:
+                self._cached.move_to_end(query)
+                return self._cached[query]
+        found = self._gathering(query)
+        with self._changing:
+            self._cached[query] = found
+            while len(self._cached) > self.service.cached_queries:
+                self._cached.popitem(last=False)
+        return found
+
+    def _ask(self, queries: Sequence[str]) -> list[tuple[Passage, ...]]:
+        for num_retries in range(self.service.retries + 1):
+            try:
+                return retrieve(self._http, self.url, queries, self.topk)
+            except ServiceTrouble as trouble:
+                if not trouble.may_pass or num_retries == self.service.retries:
+                    raise ValueError(self._complaint(trouble, num_retries)) from trouble
+                delay_s = self._delay_s(num_retries)
+                _log.warning(
+                    "the retriever %s: %s; asked again in %.1f s", self.url, trouble, delay_s
+                )
+                time.sleep(delay_s)
+        raise AssertionError("the last try returns or raises")
+
+    def _delay_s(self, num_retries: int) -> float:
+        """Exponential backoff, with full jitter."""
+        limit = min(self.service.max_backoff_s, self.service.backoff_s * 2.0**num_retries)
+        return _JITTER.uniform(0.0, limit)
+
+    def _complaint(self, trouble: ServiceTrouble, num_retries: int = 0) -> str:
+        tries = f" ({num_retries + 1} tries)" if num_retries else ""
+        return (
+            f"the retriever {endpoint(self.url)} cannot be used: {trouble}{tries}. Start one with "
+            "`python -m opid_lightning retriever corpus=FILE port=PORT`, or put env.retriever.url, "
+            f"or env.retriever.timeout_s={self.service.timeout_s:g}, right; without "
+            "env.retriever.url, passages are found in this process"
+        )
