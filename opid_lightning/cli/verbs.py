@@ -32,12 +32,20 @@ class Verb:
 
 TRAINING = "opid_lightning.cli.training:run"
 PLAYING = "opid_lightning.cli.playing:run"
+RETRIEVER_INPUTS = (
+    "corpus", "host", "port", "topk", "cache", "dense", "query_prefix", "passage_prefix"
+)  # fmt: skip
 VERBS = {
     "fit": Verb("train", TRAINING),
     "validate": Verb("play the validation tasks once", TRAINING),
     "test": Verb("play the test tasks once", TRAINING),
     "predict": Verb("play the validation tasks once, with no figures", TRAINING),
     "play": Verb("play one game; prints one JSON object a line", PLAYING, ("game", "commands")),
+    "retriever": Verb(
+        "serve passages to env=search, as Search-R1's retriever does",
+        "opid_lightning.cli.retrieving:run",
+        RETRIEVER_INPUTS,
+    ),
     "doctor": Verb("what this machine lacks for a configuration", "opid_lightning.cli.doctor:run"),
 }
 
