@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from tests.golden.suite import LATER, Verdict, run_file
+from tests.golden.suite import Verdict, run_file
 
 
 def main(arguments: list[str]) -> int:
@@ -26,9 +26,6 @@ def main(arguments: list[str]) -> int:
 def report(path: Path) -> list[Verdict]:
     """Runs one file and prints its line, and a line for each case that differs."""
     function = json.loads(path.read_text(encoding="utf-8"))["function"]
-    if function.startswith(LATER):
-        print(f"{function}: skipped, comes with its environment")
-        return []
     verdicts = run_file(path)
     differing = [verdict for verdict in verdicts if verdict.reason]
     print(f"{function}: {len(verdicts) - len(differing)} agree, {len(differing)} differ")

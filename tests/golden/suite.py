@@ -12,6 +12,7 @@ from tests.golden import (
     adapters_combination,
     adapters_loss,
     adapters_search,
+    adapters_webshop,
 )
 from tests.golden.comparison import differences
 from tests.golden.reader import Case, read_cases
@@ -48,6 +49,8 @@ ADAPTERS: dict[str, Adapter] = {
         adapters_search.search_env_episode,
         adapters_search.search_normalize_answer,
         adapters_search.search_projection,
+        adapters_webshop.webshop_get_reward,
+        adapters_webshop.webshop_projection,
         alfworld_projection,
     )
 }
@@ -56,7 +59,6 @@ JUDGES: dict[str, Callable[[Case], bool]] = {
     "parse_analysis_response": parsing_agrees,
     "select_skill_teacher_sources": sources_agree,
 }
-LATER = ("webshop_",)  # functions of environments that are not there yet
 
 
 @dataclass(frozen=True)

@@ -81,14 +81,6 @@ def test_a_missing_exception_and_a_wrong_nan_are_failures(run, tmp_path):
     assert lines[-1] == "29 passed, 2 failed"
 
 
-def test_functions_of_later_environments_are_skipped(run, tmp_path):
-    content = {"function": "webshop_get_reward", "cases": [{"id": "a"}]}
-    (tmp_path / "webshop_get_reward.json").write_text(json.dumps(content))
-    lines, code = run(tmp_path)
-    assert "webshop_get_reward: skipped, comes with its environment" in lines
-    assert code == 0
-
-
 def test_a_function_without_adapter_counts_as_failed(run, tmp_path):
     case = {"id": "a", "tags": [], "inputs": {}, "outputs": {"x": 1}}
     (tmp_path / "new.json").write_text(json.dumps({"function": "new", "cases": [case]}))

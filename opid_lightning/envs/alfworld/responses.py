@@ -1,34 +1,12 @@
-"""From a response to an action, exactly as the paper's code reads it."""
+"""From a response to an action, as the paper's code reads it in ALFWorld."""
 
 from __future__ import annotations
 
-import re
-
+from opid_lightning.envs.tagged_action import read_tagged_action
 from opid_lightning.types import Action
 
-OPEN, CLOSE = "<action>", "</action>"
 FALLBACK_LENGTH = 30  # characters of a response without tags that become its action
-
-_HAN = re.compile("[\u4e00-\u9fff]")
 
 
 def read_action(response: str) -> Action:
-    """The text between the first `<action>` and the first `</action>`, in lower case.
-
-        <think>hungry</think><action>Go to fridge 1</action>   ->  "go to fridge 1", valid
-        <THINK>hungry</THINK><action>go to fridge 1</action>   ->  "go to fridge 1", invalid
-        </action> go to fridge 1 <think></think><action>       ->  "", valid
-        I go to the fridge, because that is where food is kept ->  its last 30 characters, invalid
-
-    Action tags may be of any case, think tags may not, and may stand anywhere. A character of
-    U+4E00 to U+9FFF makes a response invalid, other scripts do not.
-    """
-    lowered = response.lower()
-    start, end = lowered.find(OPEN), lowered.find(CLOSE)
-    if start < 0 or end < 0:
-        return Action(lowered[-FALLBACK_LENGTH:], is_valid=False)
-    has_thought = "<think>" in response and "</think>" in response
-    return Action(
-        lowered[start + len(OPEN) : end].strip(),
-        is_valid=has_thought and _HAN.search(response) is None,
-    )
+    return read_tagged_action(response, FALLBACK_LENGTH)

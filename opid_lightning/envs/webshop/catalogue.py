@@ -1,0 +1,90 @@
+"""A shop on disk: products, the search index, and which products have goals.
+
+    products ─► products.sqlite, index/, goals.json
+
+made once in a folder of its own, and whole or not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from opid_lightning.envs.webshop.goals import GoalKind, num_goals
+from opid_lightning.envs.webshop.products import Product
+from opid_lightning.envs.webshop.progress import counted
+from opid_lightning.envs.webshop.splits import GoalSource, GoalTasks
+from opid_lightning.envs.webshop.store import ProductStore, write_products
+from opid_lightning.protocols import Split
+from opid_lightning.retrieval import Document, Index, build_index
+from opid_lightning.whole_files import folder_written_whole
+
+VERSION = 1  # of the files: another version is built beside
+MAX_HITS = 50  # of a search, as in the original
+
+_GOAL_KINDS: tuple[GoalKind, ...] = ("synthetic", "human", "both")
+_NUM_QUERIES = 8_192  # whose hits are kept: attempts at one task ask alike
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a catalogue comes about, and what tells it from others."""
+
+    name: str
+    stamp: str
+    products: Callable[[Path], Iterable[Product]]  # given a folder for what is needed meanwhile
+
+    def folder(self, root: Path) -> Path:
+        mark = hashlib.blake2b(f"{VERSION} {self.stamp}".encode(), digest_size=6).hexdigest()
+        return root / f"{self.name}-v{VERSION}-{mark}"
+
+
+def build(plan: Plan, root: Path) -> Path:
+    """The folder that holds the catalogue; it is made if this is the first time."""
+    folder = plan.folder(root)
+    if not folder.is_dir():
+        with folder_written_whole(folder) as draft:
+            _write(plan, draft)
+    return folder
+
+
+def _write(plan: Plan, draft: Path) -> None:
+    sources: list[tuple[str, str, list[int]]] = []
+
+    def documents() -> Iterator[Document]:
+        products = write_products(draft / "products.sqlite", plan.products(draft))
+        for product in counted(products, f"products of {plan.name}"):
+            counts = [num_goals(product, kind) for kind in _GOAL_KINDS]
+            if any(counts):
+                sources.append((product.id, product.category, counts))
+            yield Document(product.id, product.indexed_text)
+
+    build_index(documents(), draft / "index")
+    (draft / "goals.json").write_text(json.dumps(sources), encoding="utf-8")
+
+
+class Catalogue:
+    """An open shop; one serves all sessions of a process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.products = ProductStore(folder / "products.sqlite")
+        self._index = Index.open(folder / "index")
+        self.search = lru_cache(_NUM_QUERIES)(self._search)
+
+    def _search(self, query: str) -> tuple[str, ...]:
+        """The ids of at most MAX_HITS products, best first."""
+        return tuple(hit.id for hit in self._index.search(query, MAX_HITS))
+
+    def sources(self, kind: GoalKind) -> list[GoalSource]:
+        """The products that have goals of this kind, in the catalogue's order."""
+        column = _GOAL_KINDS.index(kind)
+        rows = json.loads((self.folder / "goals.json").read_text(encoding="utf-8"))
+        return [GoalSource(name, category, counts[column]) for name, category, counts in rows]
+
+    def tasks(self, split: Split, kind: GoalKind) -> GoalTasks:
+        return GoalTasks.of(split, (source for source in self.sources(kind) if source.count))

@@ -1,0 +1,191 @@
+"""WebShop as an Environment."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Literal
+
+from opid_lightning.envs.tagged_action import read_tagged_action
+from opid_lightning.envs.webshop import pages
+from opid_lightning.envs.webshop.catalogue import MAX_HITS, Catalogue, Plan, build
+from opid_lightning.envs.webshop.files import OriginalFiles, find_files
+from opid_lightning.envs.webshop.generation import generation_plan
+from opid_lightning.envs.webshop.goals import Goal, GoalKind, goal_of, num_goals
+from opid_lightning.envs.webshop.nouns import Nouns, nouns_by
+from opid_lightning.envs.webshop.products import Product
+from opid_lightning.envs.webshop.prompt import write_brief_prompt, write_prompt
+from opid_lightning.envs.webshop.reward import Score, score
+from opid_lightning.envs.webshop.session import WebShopSession
+from opid_lightning.envs.webshop.splits import GoalTasks
+from opid_lightning.protocols import Session, Split
+from opid_lightning.types import Action, Observation, PromptText, Task, Turn
+
+FALLBACK_LENGTH = 20  # characters of a response without tags that become its action
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class WebShop:
+    """Find a product that meets a wish, choose its options, and buy it."""
+
+    max_steps: int = 15
+    history_length: int = 2  # turns that a prompt shows
+    prompt_style: Literal["instructive", "brief"] = "instructive"
+    win_reward: float = 10.0
+    reward: Literal["full", "score"] = "full"  # for a score of 1 alone, or by the score
+    validity: Literal["format", "admissible"] = "format"  # what makes an action valid
+    data: str | None = None  # a folder with the original files; else a catalogue is generated
+    products_file: str | None = None  # instead of data's items_shuffle*.json
+    attributes_file: str | None = None  # instead of data's items_ins_v2*.json
+    human_file: str | None = None  # instead of data's items_human_ins*.json
+    goals: GoalKind = "synthetic"
+    goals_seed: int = 233  # of price limits, and of prices drawn from a range
+    options_rule: Literal["reference", "values"] = "reference"  # by the latter all can be met
+    nouns: str = "auto"  # words, or the name of a spaCy model; auto: a model, if installed
+    results_per_page: int = 10
+    shows_attributes: bool = False  # a button for them, as in the original on request
+    num_products: int = 1000  # generated
+    catalogue_seed: int = 0  # generated
+    cache: str | None = None  # where catalogues are kept; default: in the user's cache folder
+
+    def __post_init__(self) -> None:
+        least = {"max_steps": 1, "history_length": 0, "results_per_page": 1, "num_products": 10}
+        for name, bound in least.items():
+            if (value := getattr(self, name)) < bound:
+                raise ValueError(f"env.{name} is {value}, expected at least {bound}")
+        if self.results_per_page > MAX_HITS:
+            raise ValueError(
+                f"env.results_per_page is {self.results_per_page}, expected at most {MAX_HITS}: "
+                "a search finds no more"
+            )
+        if not self.win_reward > 0:
+            raise ValueError(f"env.win_reward is {self.win_reward}, expected more than 0")
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                raise ValueError(f"env.{name} is {value!r}, expected {' or '.join(choices)}")
+        self._check_goals()
+
+    def _check_goals(self) -> None:
+        if self.is_generated and self.goals != "synthetic":
+            raise ValueError(
+                f"env.goals is {self.goals!r}, but nobody asked for anything in a generated "
+                "catalogue: set env.data to the folder of the original files"
+            )
+
+    @property
+    def is_generated(self) -> bool:
+        return self.data is None and self.products_file is None
+
+    def tasks(self, split: Split) -> Sequence[Task]:
+        tasks = _tasks(self._folder, split, self.goals)
+        if not tasks:
+            raise ValueError(
+                f"there are no {self.goals} goals for {split} in {self._folder}: their products "
+                "need an instruction with attributes. See env.goals and env.data"
+            )
+        return tasks
+
+    def task_from(self, name: str | Path) -> Task:
+        """The task with this id, in whichever split."""
+        product_id, _, number = str(name).rpartition("-")
+        known = {source.product_id: source for source in self._catalogue.sources(self.goals)}
+        source = known.get(product_id)
+        if source is None or not number.isdigit() or int(number) >= source.count:
+            raise ValueError(
+                f"there is no task {str(name)!r}: expected PRODUCT-NUMBER, as in "
+                f"{self.tasks('train')[0].id!r}"
+            )
+        return Task(str(name), source.kind, (product_id, int(number)))
+
+    def open(self) -> Session:
+        return WebShopSession(
+            self._catalogue,
+            self.goal,
+            self._judge,
+            self._reward_of,
+            self.results_per_page,
+            self.shows_attributes,
+        )
+
+    def goal(self, task: Task) -> Goal:
+        product_id, number = task.payload
+        product = self._catalogue.products.get(product_id)
+        assert number < num_goals(product, self.goals)
+        return goal_of(product, number, self.goals, self.goals_seed)
+
+    def prompt(self, goal: str, history: Sequence[Turn], observation: Observation) -> PromptText:
+        write = write_brief_prompt if self.prompt_style == "brief" else write_prompt
+        return write(goal, history, observation, self.history_length)
+
+    def action(self, response: str, observation: Observation) -> Action:
+        action = read_tagged_action(response, FALLBACK_LENGTH)
+        is_listed = action.text in observation.admissible or (
+            pages.QUERY in observation.admissible and action.text.startswith("search[")
+        )
+        return action if is_listed or self.validity == "format" else replace(action, is_valid=False)
+
+    def _judge(self, goal: Goal, product: Product, chosen: Mapping[str, str]) -> Score:
+        price = product.price(self.goals_seed)
+        same_form = self.options_rule == "values"
+        return score(goal, product, price, chosen, self._nouns, same_form)
+
+    def _reward_of(self, value: float) -> float:
+        return self.win_reward * (value if self.reward == "score" else float(value == 1.0))
+
+    @property
+    def _nouns(self) -> Nouns:
+        """In a generated catalogue the words of a title are known, and need no model."""
+        return nouns_by("words" if self.is_generated and self.nouns == "auto" else self.nouns)
+
+    @property
+    def _catalogue(self) -> Catalogue:
+        # A connection to SQLite must not be carried into a forked process.
+        return _opened(self._folder, os.getpid())
+
+    @cached_property
+    def _folder(self) -> Path:
+        root = Path(self.cache).expanduser() if self.cache else _user_cache()
+        if self.is_generated:
+            return build(generation_plan(self.num_products, self.catalogue_seed), root)
+        files = find_files(self.data, self.products_file, self.attributes_file, self.human_file)
+        if self.goals == "human" and files.human is None:
+            raise ValueError(
+                f"env.goals is 'human', but there is no items_human_ins*.json in {self.data}: name "
+                "it with env.human_file=PATH, or set env.goals=synthetic"
+            )
+        return build(original_plan(files), root)
+
+
+_CHOICES = {
+    "prompt_style": ("instructive", "brief"),
+    "reward": ("full", "score"),
+    "validity": ("format", "admissible"),
+    "goals": ("synthetic", "human", "both"),
+    "options_rule": ("reference", "values"),
+}
+
+
+def original_plan(files: OriginalFiles) -> Plan:
+    return Plan(files.products.stem, files.stamp, files.read)
+
+
+@cache
+def _opened(folder: Path, process: int) -> Catalogue:
+    _log.info("process %d shops in %s", process, folder)
+    return Catalogue(folder)
+
+
+@cache
+def _tasks(folder: Path, split: Split, goals: GoalKind) -> GoalTasks:
+    return Catalogue(folder).tasks(split, goals)
+
+
+def _user_cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser() / "opid_lightning" / "webshop"
