@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import lightning
 import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
+from opid_lightning.envs.workers import WorkerEnvironment, Workers
 from opid_lightning.evaluation import (
     EvaluatedSplit,
     Evaluation,
@@ -22,8 +23,9 @@ from opid_lightning.evaluation import (
 from opid_lightning.hooks import EvaluationBroadcast, TrainingBroadcast, iteration_number, ranks_of
 from opid_lightning.iteration import Actors, Iteration
 from opid_lightning.learning.advantage import Advantage
-from opid_lightning.learning.batching import Batching, collate, totals_of
+from opid_lightning.learning.batching import Batching
 from opid_lightning.lm.chat import encode_chat
+from opid_lightning.micro_batches import MicroBatches, loader
 from opid_lightning.protocols import Environment, Sampler, Split
 from opid_lightning.ranks import Ranks
 from opid_lightning.rollout import Rollout, in_order
@@ -35,7 +37,7 @@ from opid_lightning.trainer_checks import (
     check_trainer,
     warn_of_idle_ranks,
 )
-from opid_lightning.types import Batch, Experience, Layout, SkillLevel, Task
+from opid_lightning.types import Batch, Experience, SkillLevel, Task
 
 if TYPE_CHECKING:
     from opid_lightning.module import OPIDModule
@@ -56,6 +58,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         batching: how rows become optimizer steps and micro-batches.
         advantage: outcome and skill advantages.
         evaluation: how the evaluation sets are played.
+        workers: processes in which sessions live, if any.
         tasks_per_iteration: tasks an iteration, each attempted `rollout.group_size` times.
         seed: decides task order, sampling and row order, together with the iteration's number.
     """
@@ -69,6 +72,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         batching: Batching,
         advantage: Advantage,
         evaluation: Evaluation,
+        workers: Workers = Workers(),
         tasks_per_iteration: int = 16,
         seed: int = 0,
     ) -> None:
@@ -79,14 +83,15 @@ class RolloutDataModule(lightning.LightningDataModule):
             )
         self.env = env
         self.sampler = sampler
-        self.rollout = rollout
+        self.rollout = within(rollout, workers)
         self.routing = routing
         self.batching = batching
         self.advantage = advantage
         self.evaluation = evaluation
         self.tasks_per_iteration = tasks_per_iteration
         self.seed = seed
-        self.sessions = SessionPool(env)
+        self.worker_env = WorkerEnvironment(env, workers) if workers.num_processes else None
+        self.sessions = SessionPool(self.worker_env or env)
         self.evaluation_sets: tuple[EvaluationSet, ...] = ()  # of the verb that runs
         self._experience: Experience | None = None
 
@@ -98,6 +103,8 @@ class RolloutDataModule(lightning.LightningDataModule):
             self.train_tasks = self._tasks("train")
             self._check_number_of_tasks()
         check_evaluation_is_whole(self.trainer, stage)
+        if self.worker_env is not None:
+            self.worker_env.start()
         self.evaluation_sets = self._sets(
             self.evaluation.test_split if stage == "test" else self.evaluation.validation_split
         )
@@ -246,38 +253,27 @@ class RolloutDataModule(lightning.LightningDataModule):
         return batch.to(device) if isinstance(batch, Batch) else batch
 
     def teardown(self, stage: str) -> None:
+        self._close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        """Lightning tears nothing down then; a thread that waits for a session would stay."""
+        self._close()
+
+    def _close(self) -> None:
         self.sessions.close()
+        if self.worker_env is not None:
+            self.worker_env.close()
 
 
-class MicroBatches(Dataset[Batch]):
-    """An experience in the order this rank trains on it, collated when asked for."""
-
-    def __init__(
-        self, experience: Experience, ranks: Ranks, pad_id: int, temperature: float, layout: Layout
-    ) -> None:
-        self.samples = experience.samples
-        self.pad_id = pad_id
-        self.temperature = temperature
-        self.layout = layout
-        self.num_of_step = len(ranks.share(experience.plan[0]))  # of every one of them
-        self.parts = [
-            (rows, totals_of([experience.samples[i] for m in step for i in m], len(step)))
-            for step in experience.plan
-            for rows in ranks.share(step)
-        ]
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __getitem__(self, index: int) -> Batch:
-        rows, totals = self.parts[index]
-        samples = [self.samples[i] for i in rows]
-        return collate(samples, totals, self.pad_id, self.temperature, self.layout)
-
-
-def loader(dataset: Dataset[Batch]) -> DataLoader[Batch]:
-    """Unshuffled: a shuffling DataLoader draws from a generator that no checkpoint holds."""
-    return DataLoader(dataset, batch_size=None, shuffle=False)
+def within(rollout: Rollout, workers: Workers) -> Rollout:
+    """The rollout with no more live sessions than there are processes for."""
+    if not 0 < workers.num_processes < rollout.max_concurrent:
+        return rollout
+    rank_zero_info(
+        f"workers.num_processes={workers.num_processes}: so many games are played at once, and not "
+        f"rollout.max_concurrent={rollout.max_concurrent}."
+    )
+    return dataclasses.replace(rollout, max_concurrent=workers.num_processes)
 
 
 def iteration_seed(seed: int, number: int) -> int:

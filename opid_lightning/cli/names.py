@@ -16,6 +16,7 @@ PLACES = {
     "batching": "data.batching",
     "advantage": "data.advantage",
     "evaluation": "data.evaluation",
+    "workers": "data.workers",
     "policy": "model.policy",
     "loss": "model.loss",
     "optimizer": "model.optimizer",

@@ -1,0 +1,80 @@
+"""An environment whose sessions live in worker processes."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+from opid_lightning.envs.workers.session import WorkerSession
+from opid_lightning.envs.workers.settings import Workers
+from opid_lightning.envs.workers.zygote_process import ZygoteGone, ZygoteProcess
+from opid_lightning.protocols import Environment, SessionLostError, Split
+from opid_lightning.types import Action, Observation, PromptText, Task, Turn
+
+_log = logging.getLogger(__name__)
+
+
+class WorkerEnvironment:
+    """Tasks, prompts and actions are the environment's, here; what it opens is in the workers.
+
+    One session a process, so that a process which dies or is ended costs one attempt. The pickled
+    environment is built in the workers again: what it changes of itself later stays here.
+    """
+
+    def __init__(self, environment: Environment, workers: Workers) -> None:
+        if not hasattr(os, "fork"):
+            raise ValueError(
+                "workers.num_processes needs a system that forks processes, such as Linux or "
+                "macOS: set it to 0"
+            )
+        self.environment = environment
+        self.workers = workers
+        self.max_steps = environment.max_steps
+        self._zygote: ZygoteProcess | None = None
+
+    @property
+    def max_waiting(self) -> int:
+        return self.workers.num_processes
+
+    def tasks(self, split: Split) -> Sequence[Task]:
+        return self.environment.tasks(split)
+
+    def prompt(self, goal: str, history: Sequence[Turn], observation: Observation) -> PromptText:
+        return self.environment.prompt(goal, history, observation)
+
+    def action(self, response: str, observation: Observation) -> Action:
+        return self.environment.action(response, observation)
+
+    def start(self) -> None:
+        """Makes sure that a worker can open a session; raises what keeps it from that."""
+        session = self.open()
+        try:
+            session.open()
+        except SessionLostError as error:
+            raise ValueError(
+                f"{type(self.environment).__name__} cannot be opened in a worker process: {error}"
+            ) from error
+        finally:
+            session.close()
+
+    def open(self) -> WorkerSession:
+        """Returns at once; the first reset waits until the worker is there."""
+        if self._zygote is None:
+            self._zygote = self._new_zygote()
+        try:
+            return WorkerSession(self._zygote, self.workers)
+        except ZygoteGone:
+            _log.warning("The process that workers are forked from was killed; it starts again.")
+            self._zygote.stop()
+            self._zygote = self._new_zygote()
+            return WorkerSession(self._zygote, self.workers)
+
+    def close(self) -> None:
+        """Ends all processes; opening a session starts them again."""
+        if self._zygote is not None:
+            self._zygote.stop()
+            self._zygote = None
+
+    def _new_zygote(self) -> ZygoteProcess:
+        return ZygoteProcess(self.environment, self.workers.reset_timeout_s)

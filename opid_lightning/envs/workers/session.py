@@ -1,0 +1,74 @@
+"""A session as the rollout sees it, while it lives in a worker process."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+from opid_lightning.envs.workers.settings import Workers
+from opid_lightning.envs.workers.worker import Name, Request
+from opid_lightning.envs.workers.zygote_process import ZygoteGone, ZygoteProcess, how_it_ended
+from opid_lightning.protocols import SessionLostError
+from opid_lightning.types import Observation, Opening, Task
+
+SHOWN = 80  # characters of what a worker was asked when it was lost
+
+
+class WorkerSession:
+    """Asks its worker, and ends it where it takes too long."""
+
+    def __init__(self, zygote: ZygoteProcess, workers: Workers) -> None:
+        self.zygote = zygote
+        self.workers = workers
+        self.process_id, self._connection = zygote.fork()
+
+    def open(self) -> None:
+        """Otherwise the first reset opens it."""
+        self._ask("open", self.workers.reset_timeout_s)
+
+    def reset(self, task: Task) -> Opening:
+        opening: Opening = self._ask("reset", self.workers.reset_timeout_s, task)
+        return opening
+
+    def step(self, action: str) -> Observation:
+        observation: Observation = self._ask("step", self.workers.step_timeout_s, action)
+        return observation
+
+    def close(self) -> None:
+        """Also while another thread waits for an answer, which then hears that it was lost."""
+        self._end()
+
+    def _ask(self, name: Name, timeout_s: float, *arguments: Any) -> Any:
+        shown = ", ".join(a.id if isinstance(a, Task) else str(a) for a in arguments)
+        call = f"{name}({shown[:SHOWN]})"
+        request = pickled((name, arguments), call)
+        try:
+            self._connection.send_bytes(request)
+            if not self._connection.poll(timeout_s):
+                self._end()
+                limit = "step_timeout" if name == "step" else "reset_timeout"
+                took = f"{call} took longer than workers.{limit}_s={timeout_s:g}"
+                raise SessionLostError(limit, took)
+            returned, answer = self._connection.recv()
+        except (EOFError, ConnectionError) as error:
+            ended = how_it_ended(self._end())
+            raise SessionLostError("died", f"{call} ended the worker process: {ended}") from error
+        if not returned:
+            raise answer
+        return answer
+
+    def _end(self) -> int | None:
+        try:
+            return self.zygote.end(self.process_id)
+        except ZygoteGone:  # and its workers with it
+            return None
+
+
+def pickled(request: Request, call: str) -> bytes:
+    try:
+        return pickle.dumps(request)
+    except Exception as error:
+        raise ValueError(
+            f"{call} cannot be sent to a worker process: {error}. The payload of a task has to be "
+            "picklable; what is not, a session can open in reset()"
+        ) from error

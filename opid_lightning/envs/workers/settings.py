@@ -1,0 +1,34 @@
+"""What a user says about worker processes."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Worker processes, each of which holds one session; by default there are none.
+
+    So many games are played at once, at most, however large `rollout.max_concurrent` is; to lose
+    no speed, give it as many processes. They are forked from one that has imported everything.
+    """
+
+    num_processes: int = 0  # 0: sessions live in the trainer's process, and nothing can end a step
+    step_timeout_s: float = 60.0
+    reset_timeout_s: float = 300.0  # the first of a process opens its session, too
+
+    def __post_init__(self) -> None:
+        if self.num_processes < 0:
+            raise ValueError(
+                f"workers.num_processes is {self.num_processes}, expected at least 0 (0: none)"
+            )
+        for limit in ("step_timeout_s", "reset_timeout_s"):
+            if not getattr(self, limit) > 0:
+                raise ValueError(f"workers.{limit} is {getattr(self, limit)}, expected more than 0")
+        for field in dataclasses.fields(self):
+            if not self.num_processes and getattr(self, field.name) != field.default:
+                raise ValueError(
+                    f"workers.{field.name} is {getattr(self, field.name)}, but only a worker "
+                    "process can be ended when it takes longer: set workers.num_processes, too"
+                )

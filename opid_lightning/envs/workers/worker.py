@@ -1,0 +1,70 @@
+"""What a worker process does: it opens a session, and answers requests about it in turn."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+from opid_lightning.protocols import Environment, Session, SessionLostError
+from opid_lightning.types import Observation, Opening, Task
+
+Name = Literal["open", "reset", "step"]
+Request = tuple[Name, tuple[Any, ...]]  # a method of _Seat, and its arguments
+# Whether it returned; what it did, or else what it raised.
+Answer = tuple[bool, Any]
+
+
+def serve(environment: Environment, requests: Connection) -> None:
+    """Until there is nobody any more who asks."""
+    seat = _Seat(environment)
+    with suppress(EOFError, ConnectionError):
+        while True:
+            request: Request = requests.recv()
+            requests.send_bytes(_answer(seat, *request))
+
+
+@dataclass
+class _Seat:
+    environment: Environment
+
+    @cached_property
+    def session(self) -> Session:
+        return self.environment.open()
+
+    def open(self) -> None:
+        assert self.session is not None
+
+    def reset(self, task: Task) -> Opening:
+        return self.session.reset(task)
+
+    def step(self, action: str) -> Observation:
+        return self.session.step(action)
+
+
+def _answer(seat: _Seat, name: Name, arguments: tuple[Any, ...]) -> bytes:
+    """An Answer, pickled."""
+    try:
+        return pickle.dumps((True, getattr(seat, name)(*arguments)))
+    except MemoryError as error:
+        # Of the process, whatever the game does about it: the next step would find it as full.
+        return pickle.dumps((False, SessionLostError("out_of_memory", f"{name} raised {error!r}")))
+    except Exception as error:
+        error.add_note(f"It was raised in a worker process:\n{traceback.format_exc()}")
+        return _pickled(error)
+
+
+def _pickled(error: Exception) -> bytes:
+    """Errors whose arguments are not those of their class cannot be built again elsewhere."""
+    try:
+        answer = pickle.dumps((False, error))
+        pickle.loads(answer)
+    except Exception:
+        plain = RuntimeError(f"{type(error).__name__}: {error}")
+        plain.__notes__ = error.__notes__
+        return pickle.dumps((False, plain))
+    return answer
