@@ -47,12 +47,12 @@ def run(arguments: Arguments) -> None:
         return
     refuse_unused(arguments)
     port, topk = number(arguments, "port", 8000, 0), number(arguments, "topk", 3, 1)
-    ended = threading.Event()
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, lambda *_: ended.set())
     search, num_passages, what = searcher(arguments)
     host = arguments.input("host") or "127.0.0.1"
     service = RetrieverService(search, num_passages, host, port, topk)
+    ended = threading.Event()
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, lambda *_: ended.set())
     service.start()
     print(f"Serving {what} at {service.url}/retrieve; Ctrl-C ends it.", flush=True)
     ended.wait()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from opid_lightning.envs.search.passages import write_passages
 from opid_lightning.envs.search.prompt import write_brief_prompt, write_prompt
@@ -91,7 +91,7 @@ class SearchQA:
 
     @property
     def is_generated(self) -> bool:
-        return not any(map(self._given, ("train", "valid_seen", "valid_unseen")))
+        return not any(self._given(split) for split in get_args(Split))
 
     def _search(self, query: str) -> str:
         query = query.strip()

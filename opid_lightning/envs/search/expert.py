@@ -118,7 +118,7 @@ class ReadingExpert:
         return self._answer(reached)
 
     def _search(self, name: str, relation: str) -> Decision:
-        for words in (f"{name} {relation}", name):
+        for words in (name, f"{name} {relation}"):
             if words not in self.searched:
                 self.searched.add(words)
                 return search_for(words, f"{name}: {relation}")

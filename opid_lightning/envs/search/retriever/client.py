@@ -15,6 +15,7 @@ import httpx
 from opid_lightning.envs.search.passages import Passage
 from opid_lightning.envs.search.retriever.exchange import ServiceTrouble, endpoint, retrieve
 from opid_lightning.envs.search.retriever.gathering import Gathering
+from opid_lightning.servers.health import CONNECTIONS
 
 _JITTER = random.Random()  # of its own, so that the run's random numbers stay the same
 _log = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ class RetrieverClient:
         self.service = service
         self.url = service.url
         self.topk = topk
-        self._http = httpx.Client(timeout=service.timeout_s, trust_env=False)
+        self._http = httpx.Client(timeout=service.timeout_s, **CONNECTIONS)
         self._gathering = Gathering(self._ask, service.max_queries)
         self._cached: OrderedDict[str, tuple[Passage, ...]] = OrderedDict()
         self._changing = threading.Lock()

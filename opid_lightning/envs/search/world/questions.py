@@ -11,7 +11,7 @@ import hashlib
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import takewhile, zip_longest
+from itertools import zip_longest
 
 from opid_lightning.envs.search.world.facts import Facts, Thing
 from opid_lightning.envs.search.world.wording import (
@@ -38,22 +38,28 @@ class Made:
 
 
 def ask(facts: Facts, split: Split, count: int, seed: int) -> list[Made]:
-    """Depends on no other split, nor do the first ones on how many are asked for."""
-    rng = random.Random(f"{split} {seed}")
+    """Depends on no other split, nor do the first ones on how many are asked for.
+
+    Fewer where the world has no more.
+    """
     things = [
         thing
         for thing in facts.things.values()
         if (thing.region in facts.unseen_regions) == (split == "valid_unseen")
     ]
-    makers: Mapping[str, Iterator[Made]] = {
-        "one_hop": _in_turn(_one_hop(things), rng),
-        "two_hop": _in_turn(_two_hop(facts, things), rng),
-        "comparison": _comparisons(things, rng),
+    rng = {name: random.Random(f"{name} {split} {seed}") for name in (*_TWENTY, "order")}
+    pools: Mapping[str, Iterator[Made]] = {
+        "one_hop": _in_turn(_one_hop(things), split, rng["one_hop"]),
+        "two_hop": _in_turn(_two_hop(facts, things), split, rng["two_hop"]),
+        "comparison": _once(_comparisons(things, rng["comparison"]), split),
     }
-    pools = {source: _belonging(made, split) for source, made in makers.items()}
-    order = [source for _ in range(0, count, 20) for source in rng.sample(_TWENTY, 20)][:count]
-    drawn = (next(pools[source], None) for source in order)
-    return [made for made in takewhile(lambda made: made is not None, drawn) if made]
+    order = [source for _ in range(0, count, 20) for source in rng["order"].sample(_TWENTY, 20)]
+    made = list[Made]()
+    for source in order[:count]:
+        if (question := next(pools[source], None)) is None:
+            break
+        made.append(question)
+    return made
 
 
 def _one_hop(things: Iterable[Thing]) -> Iterator[tuple[str, Made]]:
@@ -105,22 +111,28 @@ def golden(relation: Relation, answer: str) -> tuple[str, ...]:
     return (answer, *(alias.format(**words) for alias in relation.aliases))
 
 
-def _in_turn(formed: Iterable[tuple[str, Made]], rng: random.Random) -> Iterator[Made]:
+def _in_turn(
+    formed: Iterable[tuple[str, Made]], split: Split, rng: random.Random
+) -> Iterator[Made]:
     """Each form as often as the others, as long as it lasts."""
     forms: dict[str, list[Made]] = {}
     for form, made in formed:
-        forms.setdefault(form, []).append(made)
+        if _belongs(made, split):
+            forms.setdefault(form, []).append(made)
     for one_of_each in zip_longest(*(rng.sample(made, len(made)) for made in forms.values())):
         yield from (made for made in one_of_each if made is not None)
 
 
-def _belonging(made: Iterable[Made], split: Split) -> Iterator[Made]:
-    """What train and valid_seen share out by the questions' words; none comes twice."""
+def _once(made: Iterable[Made], split: Split) -> Iterator[Made]:
     said = set[str]()
     for question in made:
-        digest = hashlib.blake2b(question.text.encode(), digest_size=8).digest()
-        is_held_out = int.from_bytes(digest) / 2**64 < _VALID_SEEN_SHARE
-        fits = split == "valid_unseen" or is_held_out == (split == "valid_seen")
-        if fits and question.text not in said:
+        if question.text not in said and _belongs(question, split):
             said.add(question.text)
             yield question
+
+
+def _belongs(made: Made, split: Split) -> bool:
+    """What train and valid_seen share out by the questions' words."""
+    digest = hashlib.blake2b(made.text.encode(), digest_size=8).digest()
+    is_held_out = int.from_bytes(digest) / 2**64 < _VALID_SEEN_SHARE
+    return split == "valid_unseen" or is_held_out == (split == "valid_seen")
