@@ -59,12 +59,13 @@ def _answer(seat: _Seat, name: Name, arguments: tuple[Any, ...]) -> bytes:
 
 
 def _pickled(error: Exception) -> bytes:
-    """Errors whose arguments are not those of their class cannot be built again elsewhere."""
+    """Errors that give their class other arguments than they took are built again wrongly."""
     try:
         answer = pickle.dumps((False, error))
-        pickle.loads(answer)
+        if str(pickle.loads(answer)[1]) == str(error):
+            return answer
     except Exception:
-        plain = RuntimeError(f"{type(error).__name__}: {error}")
-        plain.__notes__ = error.__notes__
-        return pickle.dumps((False, plain))
-    return answer
+        pass  # it was not built again at all
+    plain = RuntimeError(f"{type(error).__name__}: {error}")
+    plain.__notes__ = error.__notes__
+    return pickle.dumps((False, plain))

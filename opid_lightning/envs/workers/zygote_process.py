@@ -63,9 +63,9 @@ class ZygoteProcess:
     def fork(self) -> tuple[int, Connection]:
         """The process id of a new worker, and what it is asked through."""
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ours, theirs:
             worker = self._ask("fork", sends=theirs)
-        return worker, Connection(ours.detach())
+            return worker, Connection(ours.detach())
 
     def end(self, worker: int) -> int | None:
         """Kills it, and waits until it is gone; its exit code, as subprocess gives them."""
