@@ -7,14 +7,15 @@ from typing import Any
 
 import lightning
 
-from opid_lightning.lm.export import export_policy
+from opid_lightning.lm.export import export_adapter, export_policy
 
 
 class HFExport(lightning.Callback):
     """Writes the policy to a folder when `fit` ends, so that `policy.path=FOLDER` loads it.
 
-    A run that goes on writes it again. Where a run is stopped before its end there is none: go on
-    with `ckpt_path=last`.
+    An adapter is merged into it, and written beside it, to `adapter`, in peft's format. A run that
+    goes on writes both again. Where a run is stopped before its end there is none: go on with
+    `ckpt_path=last`, or export one of its checkpoints with `python -m opid_lightning export`.
 
     Args:
         folder: in the run's folder.
@@ -24,6 +25,8 @@ class HFExport(lightning.Callback):
         self.folder = folder
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        folder = Path(trainer.default_root_dir) / self.folder
-        export_policy(pl_module.policy, folder, writes=trainer.is_global_zero)
+        folder, writes = Path(trainer.default_root_dir) / self.folder, trainer.is_global_zero
+        export_policy(pl_module.policy, folder, writes)
+        base = pl_module.source.path
+        export_adapter(pl_module.policy, base, folder.with_name("adapter"), writes)
         trainer.strategy.barrier()  # whoever loads it next finds all of it

@@ -56,6 +56,22 @@ class CheckpointFiles(TorchCheckpointIO):
             raise ValueError(why_unreadable(path, error)) from error
 
 
+def plain_values(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint holds, of a folder of shards what is no tensor; weights stay on disk.
+
+    Raises ValueError for one that holds more than weights and plain values.
+    """
+    try:
+        values: dict[str, Any] = plainly(Path(path))
+    except UNREADABLE as error:
+        raise ValueError(why_unreadable(path, error)) from error
+    return values
+
+
+def plainly(path: Path) -> Any:
+    return torch.load(content(path), map_location="cpu", mmap=True, weights_only=True)
+
+
 # Refused or broken for torch.load; of something else than a run.
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError)
 
@@ -123,8 +139,7 @@ def later(one: Found, other: Found) -> Found:
 
 def read(path: Path) -> Found:
     """How far it is; the weights stay on disk."""
-    values = torch.load(content(path), map_location="cpu", mmap=True, weights_only=True)
-    return Found(path, progress(values)["processed"], written_at(path))
+    return Found(path, progress(plainly(path))["processed"], written_at(path))
 
 
 def content(path: Path) -> Path:

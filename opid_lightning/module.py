@@ -12,17 +12,20 @@ from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
+from opid_lightning.adapter_checkpoint import KEY, Record, check_same, record_of, trained
 from opid_lightning.checkpoints import check_ends_an_iteration
 from opid_lightning.evaluation import EvaluationResult, Played, result_of
 from opid_lightning.learning.checks import check_word
 from opid_lightning.learning.loss import Loss
 from opid_lightning.learning.schedule import DECAYS, learning_rate_share
 from opid_lightning.lm.logprobs import response_logprobs
+from opid_lightning.lm.lora import Unadapted
 from opid_lightning.lm.merging import check_sees_trees
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.sharding import clip_gradients, copy_weights
 from opid_lightning.loggers import go_on, row_to_come
-from opid_lightning.strategies import Shards
+from opid_lightning.strategies import Shards, check_adapts
+from opid_lightning.trainer_checks import check_precision
 from opid_lightning.types import Batch, Policy
 
 
@@ -70,26 +73,35 @@ class OPIDModule(lightning.LightningModule):
         self.activation_checkpointing = activation_checkpointing
         self.model: torch.nn.Module | None = None
         self.snapshot: torch.nn.Module | None = None
-        self.reference: torch.nn.Module | None = None
+        self.reference: torch.nn.Module | None = None  # also none where it is the unadapted policy
+        self.adapter: Record | None = None  # where one is trained
         self.tokenizer: Any = None
         self.evaluation_result: EvaluationResult | None = None  # the newest
         self._played: list[Played] = []
+
+    def setup(self, stage: str) -> None:
+        check_precision(self.trainer)
+        if self.source.lora:
+            check_adapts(self.trainer.strategy)
 
     def configure_model(self) -> None:
         if self.model is not None:
             return
         policy = load_policy(self.source)
         self.tokenizer = policy.tokenizer
+        self.adapter = record_of(policy, self.source)
+        # Lightning would miss the weights that no checkpoint of an adapter holds.
+        self.strict_loading = self.adapter is None
         # transformers hands models over in eval mode, where gradient checkpointing is off,
         # and Lightning keeps the mode it finds.
         self.model = policy.model.train()
         if self.activation_checkpointing:
             # Of the two ways it is the one that gathers a sharded block again.
             policy.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-        if self.loss.needs_reference:
+        if self.loss.needs_reference and self.adapter is None:
             self.reference = self._sharded(frozen_copy(policy.model))
         if self.snapshot_mode == "copy":
-            self.snapshot = self._sharded(frozen_copy(policy.model))
+            self.snapshot = self._sharded(frozen_copy(policy.model, not self._is_sharding))
         self.model = self._sharded(policy.model)
 
     def _sharded(self, model: torch.nn.Module) -> torch.nn.Module:
@@ -98,12 +110,19 @@ class OPIDModule(lightning.LightningModule):
         return strategy.shard(model) if isinstance(strategy, Shards) else model
 
     @property
+    def _is_sharding(self) -> bool:
+        return self._trainer is not None and isinstance(self._trainer.strategy, Shards)
+
+    @property
     def policy(self) -> Policy:
         assert self.model is not None, "configure_model has not run"
         return Policy(self.model, self.tokenizer)
 
     @property
     def reference_policy(self) -> Policy | None:
+        """With an adapter it is the policy without it, and no second model."""
+        if self.adapter is not None and self.loss.needs_reference:
+            return Policy(Unadapted(self.policy.model), self.tokenizer)
         return Policy(self.reference, self.tokenizer) if self.reference is not None else None
 
     def take_snapshot(self) -> Policy:
@@ -130,7 +149,8 @@ class OPIDModule(lightning.LightningModule):
         return {"loss": terms.loss, "logprobs": logprobs.detach(), "metrics": terms.metrics}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        optimizer = self.optimizer(self.policy.model.parameters())
+        parameters = self.policy.model.parameters()
+        optimizer = self.optimizer([each for each in parameters if each.requires_grad])
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
         return optimizer
@@ -202,25 +222,37 @@ class OPIDModule(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A run that goes on has its evaluation before the first update behind it."""
+        self.check_fits(checkpoint)
         if self.trainer.state.fn == "fit":
             check_ends_an_iteration(checkpoint)
             self.trainer.num_sanity_val_steps = 0
             go_on(self.trainer, checkpoint["row_to_come"], checkpoint["global_step"] - 1)
 
+    def check_fits(self, checkpoint: Mapping[str, Any]) -> None:
+        """Raises where it holds an adapter to other weights, or one that this run has not."""
+        check_same(checkpoint.get(KEY), self.adapter, self.source.path)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["row_to_come"] = row_to_come(self.trainer, checkpoint)
+        if self.adapter is not None:
+            checkpoint[KEY] = self.adapter
 
-    # Checkpoints hold the policy alone: the reference comes from its source again, and the
-    # snapshot from the policy.
+    # Checkpoints hold what is trained: reference, and what an adapter stands beside, come from
+    # their source again, and the snapshot from the policy.
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         state = super().state_dict(*args, **kwargs)
-        return {name: value for name, value in state.items() if name.startswith("model.")}
+        policy = {name: value for name, value in state.items() if name.startswith("model.")}
+        return trained(policy, self.adapter)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
         weights = {name.removeprefix("model."): value for name, value in state_dict.items()}
-        return self.policy.model.load_state_dict(weights, strict=strict, assign=assign)
+        model = self.policy.model
+        if self.adapter is None:
+            return model.load_state_dict(weights, strict=strict, assign=assign)
+        assert weights.keys() == trained(model.state_dict(), self.adapter).keys()
+        return model.load_state_dict(weights, strict=False, assign=assign)
 
 
 def check_finite(logprobs: Float[Tensor, "B R"], batch: Batch) -> None:
@@ -234,6 +266,10 @@ def check_finite(logprobs: Float[Tensor, "B R"], batch: Batch) -> None:
         )
 
 
-def frozen_copy(model: torch.nn.Module) -> torch.nn.Module:
-    """A copy that does not train; in the policy's mode, so that both run the same kernels."""
-    return copy.deepcopy(model).requires_grad_(False)
+def frozen_copy(model: torch.nn.Module, shares_frozen: bool = False) -> torch.nn.Module:
+    """A copy that does not train; in the policy's mode, so that both run the same kernels.
+
+    Parameters that are frozen already may be the same ones in both.
+    """
+    frozen = [each for each in model.parameters() if not each.requires_grad and shares_frozen]
+    return copy.deepcopy(model, {id(each): each for each in frozen}).requires_grad_(False)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from lightning.pytorch.plugins.precision import FSDPPrecision
@@ -15,8 +14,12 @@ from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, St
 from torch.distributed.constants import default_pg_timeout
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy
+from torch.nn import Parameter
+from torch.optim import Optimizer
 
+from opid_lightning.checkpoints import plain_values
 from opid_lightning.lm.sharding import shard, wrap
+from opid_lightning.shard_folders import SHARDS_OF, replace_folder
 from opid_lightning.whole_files import DRAFT
 
 
@@ -41,6 +44,8 @@ class FSDP2(ModelParallelStrategy):
         process_group_backend: null is nccl on GPUs (with gloo where offloaded), gloo on CPUs.
         timeout: of a collective. Ranks wait for the slowest one's rollout.
     """
+
+    shards_of = "fsdp2"
 
     def __init__(
         self,
@@ -87,6 +92,7 @@ class FSDP2(ModelParallelStrategy):
             super().save_checkpoint(checkpoint, filepath, storage_options)
             return
         path = Path(self.broadcast(filepath))
+        checkpoint[SHARDS_OF] = self.shards_of
         draft = path.with_name(f"{DRAFT}{path.name}")
         super().save_checkpoint(checkpoint, draft, storage_options)
         self.barrier()
@@ -98,18 +104,40 @@ class FSDP2(ModelParallelStrategy):
         self, checkpoint_path: str | Path, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Weights and plain values alone, whatever the caller and the environment say."""
+        check_fits(self, checkpoint_path)
         with self._policy_alone():
             return super().load_checkpoint(checkpoint_path, weights_only=True)
 
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        with self._policy_alone():
+            return super().optimizer_state(optimizer)
+
     @contextmanager
     def _policy_alone(self) -> Iterator[None]:
-        """Lightning wants a value for every parameter; checkpoints hold those of the policy."""
-        whole, self.model = self.model, torch.nn.Module()
-        self.model.model = whole.model  # type: ignore[union-attr]
+        """Lightning counts every parameter; checkpoints hold those that are trained."""
+        whole, self.model = self.model, PolicyAlone(self.model)
         try:
             yield
         finally:
             self.model = whole
+
+
+class PolicyAlone(torch.nn.Module):
+    """What OPIDModule trains, under the names of its state dict, without the other models."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self.model = module.model
+        self.names = module.state_dict().keys()
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        state = super().state_dict(*args, **kwargs)
+        return {name: state[name] for name in self.names}
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, Parameter]]:
+        """Those that are trained, in the order in which the optimizer counts them."""
+        named = super().named_parameters(*args, **kwargs)
+        return ((name, parameter) for name, parameter in named if parameter.requires_grad)
 
 
 class FSDP(FSDPStrategy):
@@ -122,6 +150,8 @@ class FSDP(FSDPStrategy):
             state, SHARD_GRAD_OP all but parameters.
         timeout: of a collective. Ranks wait for the slowest one's rollout.
     """
+
+    shards_of = "fsdp"
 
     def __init__(
         self,
@@ -136,6 +166,20 @@ class FSDP(FSDPStrategy):
             sharding_strategy=sharding_strategy,
             timeout=timeout,
         )
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None
+    ) -> None:
+        if self._state_dict_type == "sharded":
+            checkpoint[SHARDS_OF] = self.shards_of
+        super().save_checkpoint(checkpoint, filepath, storage_options)
+
+    def load_checkpoint(
+        self, checkpoint_path: str | Path, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Lightning reads one file by an unpickler that runs what it holds, so we look first."""
+        check_fits(self, checkpoint_path)
+        return super().load_checkpoint(checkpoint_path, weights_only=True)
 
     def _configure_launcher(self) -> None:
         self.check_device()
@@ -167,23 +211,16 @@ class BatchesAsTheyAre(FSDPPrecision):
         return data
 
 
-def replace_folder(path: Path, draft: Path) -> None:
-    """Puts a finished folder in another's place. One of both is whole at any moment."""
-    old = path.with_name(f".old-{path.name}")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.is_dir():
-        path.rename(old)
-    elif path.exists():
-        path.unlink()
-    draft.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+def check_fits(strategy: Strategy, checkpoint: str | Path) -> None:
+    """Raises where it holds more than weights and plain values, or is of another policy."""
+    values, module = plain_values(checkpoint), cast(Any, strategy.lightning_module)
+    module.check_fits(values)
 
 
-def check_reads(strategy: Strategy, checkpoint: str | None) -> None:
-    """Raises where a checkpoint of shards meets a strategy that knows none."""
-    if checkpoint and Path(checkpoint).is_dir() and not isinstance(strategy, FSDP2 | FSDP):
+def check_adapts(strategy: Strategy) -> None:
+    """Raises for the one strategy under which no adapter was ever trained."""
+    if isinstance(strategy, FSDP):
         raise ValueError(
-            f"{checkpoint} is a folder of shards, which {type(strategy).__name__} cannot read: "
-            "add strategy=fsdp2, with any trainer.devices, also 1. To write one file that every "
-            "strategy reads, train with trainer.strategy.save_distributed_checkpoint=false"
+            "policy.lora is not made for strategy=fsdp, whose checkpoints want all weights: take "
+            "strategy=fsdp2, or ddp, which keeps the frozen weights whole on every GPU"
         )

@@ -7,6 +7,19 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from opid_lightning.types import BatchPlan
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
+
+def check_precision(trainer: lightning.Trainer) -> None:
+    """Raises for one in which weights do not move, or batches cannot be handed over."""
+    if trainer.precision not in PRECISIONS:
+        raise ValueError(
+            f"trainer.precision is {trainer.precision}; expected one of {', '.join(PRECISIONS)}: "
+            "weights stay in float32, as in half precision an update of 1e-6 would be rounded "
+            "away. strategy=fsdp2 with trainer.strategy.parameter_dtype=bfloat16 gathers and "
+            "computes in bfloat16."
+        )
+
 
 def check_trainer(trainer: lightning.Trainer) -> None:
     """Raises where the Trainer would train on old rollouts, or on other gradients than meant."""
@@ -21,6 +34,15 @@ def check_trainer(trainer: lightning.Trainer) -> None:
         raise ValueError(
             f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}; leave it at 1: "
             "it follows from batching.mini_batch_rows and batching.micro_batch_tokens."
+        )
+
+    interval = trainer.val_check_interval
+    is_of_epochs = isinstance(interval, float) and interval == 1.0  # the int 1 is every batch
+    if not is_of_epochs or not trainer.check_val_every_n_epoch:
+        raise ValueError(
+            "An evaluation is of finished iterations: set trainer.check_val_every_n_epoch to their "
+            f"number, and leave trainer.val_check_interval at 1.0. They are "
+            f"{trainer.check_val_every_n_epoch} and {interval!r}."
         )
 
 

@@ -114,11 +114,12 @@ def fit(
     evaluation: Evaluation = EIGHT_TASKS,
     evaluate_at_start: bool = False,
     evaluate_every: int = 1,
-    policy: str = "keydoor",
+    policy: str | PolicySource = "keydoor",
     plugins: Sequence[Any] = (),
 ) -> Run:
     """Trains a policy, keydoor's own if no other, for a few iterations; checkpoints in `folder`."""
-    module = OPIDModule(PolicySource(policy), loss, optimizer, snapshot=snapshot)
+    source = PolicySource(policy) if isinstance(policy, str) else policy
+    module = OPIDModule(source, loss, optimizer, snapshot=snapshot)
     data = keydoor_data(advantage, batching, rollout, sampler, tasks_per_iteration, evaluation)
     checkpoint = ModelCheckpoint(
         folder / "checkpoints", save_last=True, save_top_k=-1, save_on_train_epoch_end=True

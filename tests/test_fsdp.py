@@ -9,11 +9,17 @@ import pytest
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
+from opid_lightning.checkpoints import SHARDS_METADATA
+from opid_lightning.cli.verbs import main
 from opid_lightning.lm.logprobs import response_logprobs
+from opid_lightning.lm.lora import is_of_adapter
 from opid_lightning.lm.padding import pad_sequences
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.sharding import is_sharded
-from opid_lightning.strategies import FSDP, FSDP2, check_reads, replace_folder
+from opid_lightning.sampling.weights import manifest_of, weights_of
+from opid_lightning.shard_folders import SHARDS_OF, check_reads, replace_folder, writer_of
+from opid_lightning.strategies import FSDP, FSDP2
+from tests.test_checkpoints import Malicious
 
 SETTINGS = (
     "trainer.accelerator=cpu",
@@ -26,6 +32,7 @@ SETTINGS = (
     "loss.kl_weight=0.01",  # so that there is a reference
     "callbacks.checkpoint.save_top_k=-1",
 )
+ADAPTER = ("policy.lora.rank=4", "trainer.devices=1")
 TWO_RANKS = ("trainer.devices=2", "strategy=fsdp2")
 BOUND = 2e-6  # of weights after three iterations at a learning rate of 3e-3
 
@@ -93,6 +100,7 @@ def test_two_ranks_train_as_one_does(alone, pair):
 
 def test_shards_are_gone_on_from_by_one_rank(alone, in_shards, tmp_path):
     assert after(in_shards, 2).is_dir()
+    assert writer_of(after(in_shards, 2)) == "fsdp2"
     shards = f"ckpt_path={after(in_shards, 2)}"
     last = finished("fit", tmp_path, "trainer.devices=1", "strategy=fsdp2", shards)
     assert_same_weights(weights_in(after(last, 3)), weights_in(after(alone, 3)))
@@ -108,10 +116,42 @@ def test_shards_are_evaluated_as_they_were_in_training(alone, in_shards, tmp_pat
         assert float(rows[0][name]) == pytest.approx(float(meanwhile[0][name])), name
 
 
-def test_shards_are_refused_by_a_strategy_without_any(tmp_path):
-    with pytest.raises(ValueError, match=r"folder of shards.*SingleDevice.*add strategy=fsdp2"):
+@pytest.mark.parametrize(("writer", "other"), [(FSDP, FSDP2), (FSDP2, FSDP)])
+def test_shards_are_refused_by_a_strategy_that_writes_none_or_others(tmp_path, writer, other):
+    torch.save({SHARDS_OF: writer.shards_of}, tmp_path / SHARDS_METADATA)
+    name = writer.shards_of
+    with pytest.raises(ValueError, match=rf"folder of shards.*SingleDevice.*add strategy={name},"):
         check_reads(SingleDeviceStrategy("cpu"), str(tmp_path))
-    check_reads(FSDP2(), str(tmp_path))
+    with pytest.raises(ValueError, match=rf"cannot read: set strategy={name}\."):
+        check_reads(other(), str(tmp_path))
+    check_reads(writer(), str(tmp_path))
+
+
+def test_shards_that_do_not_say_whose_they_are_are_refused(tmp_path):
+    torch.save({}, tmp_path / SHARDS_METADATA)
+    with pytest.raises(ValueError, match=r"does not say whether strategy=fsdp or fsdp2"):
+        check_reads(FSDP2(), str(tmp_path))
+
+
+def test_an_adapter_is_trained_by_one_rank_by_two_and_again_by_one(tmp_path):
+    """By file to the two, who write shards; the weights beside it are as they were."""
+    alone = finished("fit", tmp_path / "alone", *ADAPTER)
+    first = f"ckpt_path={after(alone, 1)}"
+    distributed = "trainer.strategy.save_distributed_checkpoint=true"
+    more = (distributed, "trainer.max_epochs=2", "model.activation_checkpointing=true", first)
+    pair = finished("fit", tmp_path / "pair", *ADAPTER, *TWO_RANKS, *more)
+    shards = f"ckpt_path={after(pair, 2)}"
+    last = finished("fit", tmp_path / "last", *ADAPTER, "strategy=fsdp2", shards)
+
+    expected = weights_in(after(alone, 3))
+    assert all(map(is_of_adapter, expected))
+    assert_same_weights(weights_in(after(last, 3)), expected)
+    assert main(["export", shards, f"out={tmp_path / 'out'}"]) == 0
+    folders = tmp_path / "out", pair / "policy"
+    one, other = (manifest_of(weights_of(load_policy(PolicySource(str(f))))) for f in folders)
+    assert one == other
+    for folder in (tmp_path / "out" / "adapter", pair / "adapter"):
+        assert (folder / "adapter_model.safetensors").is_file()
 
 
 def test_what_is_exported_answers_as_the_checkpoint(pair):
@@ -134,6 +174,19 @@ def test_what_is_exported_answers_as_the_checkpoint(pair):
 def test_fsdp_is_refused_without_cuda():
     with pytest.raises(ValueError, match=r"strategy=fsdp needs CUDA.*take strategy=fsdp2"):
         lightning.Trainer(accelerator="cpu", devices=2, strategy=FSDP(), logger=False)
+
+
+@pytest.mark.parametrize("strategy", [FSDP, FSDP2])
+def test_a_malicious_checkpoint_is_refused(tmp_path, monkeypatch, strategy):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    file, shards, witness = (tmp_path / name for name in ("a.ckpt", "b.ckpt", "witness"))
+    shards.mkdir()
+    for path in (file, shards / SHARDS_METADATA):
+        torch.save({"state_dict": {}, "extra": Malicious(witness)}, path)
+    for path in (file, shards):
+        with pytest.raises(ValueError, match=r"holds more than weights and plain values"):
+            strategy().load_checkpoint(path, weights_only=False)
+    assert not witness.exists()
 
 
 @pytest.mark.parametrize("was", ["folder", "file", "nothing"])

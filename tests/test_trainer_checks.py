@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
+from typing import Any
 
+import lightning
 import pytest
 
 from opid_lightning.learning.batching import Batching
-from opid_lightning.trainer_checks import warn_of_idle_ranks
+from opid_lightning.trainer_checks import check_trainer, warn_of_idle_ranks
+from tests.keydoor_run import fit
 
 ROW = (1,)
 
@@ -23,3 +27,28 @@ def test_a_last_short_step_is_nothing_to_tell_of() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_idle_ranks(plan, 4)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+def test_weights_in_another_precision_than_float32_are_refused(
+    tmp_path: Path, precision: str
+) -> None:
+    expected = rf"trainer\.precision is {precision}; expected one of 32-true, bf16-mixed"
+    with pytest.raises(ValueError, match=expected):
+        fit(tmp_path, precision=precision)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"val_check_interval": 0.5},
+        {"val_check_interval": 1},  # after each batch
+        {"val_check_interval": 3, "check_val_every_n_epoch": None},
+    ],
+)
+def test_an_evaluation_amid_an_iteration_is_refused(settings: dict[str, Any]) -> None:
+    trainer = lightning.Trainer(
+        accelerator="cpu", reload_dataloaders_every_n_epochs=1, logger=False, **settings
+    )
+    with pytest.raises(ValueError, match=r"leave trainer\.val_check_interval at 1\.0"):
+        check_trainer(trainer)

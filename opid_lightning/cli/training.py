@@ -36,7 +36,7 @@ from opid_lightning.cli.results import results_table
 from opid_lightning.cli.validation import check_names
 from opid_lightning.datamodule import RolloutDataModule
 from opid_lightning.module import OPIDModule
-from opid_lightning.strategies import check_reads
+from opid_lightning.shard_folders import check_reads
 
 # Processes that Lightning starts for further devices read the same command line later, and must
 # not choose another folder by the time of day.

@@ -41,6 +41,11 @@ VERBS = {
     "test": Verb("play the test tasks once", TRAINING),
     "predict": Verb("play the validation tasks once, with no figures", TRAINING),
     "play": Verb("play one game; prints one JSON object a line", PLAYING, ("game", "commands")),
+    "export": Verb(
+        "writes a checkpoint's policy to a folder in Hugging Face format",
+        "opid_lightning.cli.exporting:run",
+        ("ckpt_path", "out"),
+    ),
     "retriever": Verb(
         "serve passages to env=search, as Search-R1's retriever does",
         "opid_lightning.cli.retrieving:run",

@@ -2,32 +2,65 @@
 
 from __future__ import annotations
 
-import shutil
+import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from opid_lightning.lm.sharding import whole_tensors
+from torch import Tensor
+
+from opid_lightning.lm.lora import NAME, is_adapted
+from opid_lightning.lm.merged_weights import adapter_tensors, merged_tensors
 from opid_lightning.types import Policy
-from opid_lightning.whole_files import DRAFT, keep_names
+from opid_lightning.whole_files import folder_written_whole, keep_names
 
 
 def export_policy(policy: Policy, folder: Path, writes: bool = True) -> None:
     """Writes weights as safetensors, configuration, generation settings and tokenizer.
 
-    Where the policy is sharded, every rank has to call this; one of them writes, and holds the
-    whole of it in the host's memory. `folder` is replaced once all is written.
+    An adapter is merged in. Where the policy is sharded, every rank has to call this; one of them
+    writes, and holds the whole of it in the host's memory. `folder` is replaced once all is
+    written.
     """
-    weights = {}
-    for name, tensor in whole_tensors(policy.model):
-        if writes:
-            weights[name] = tensor.cpu()
+    weights = gathered(merged_tensors(policy.model), writes)
     if not writes:
         return
-    draft = folder.with_name(f"{DRAFT}{folder.name}")
-    shutil.rmtree(draft, ignore_errors=True)
     model: Any = policy.model
-    model.save_pretrained(draft, state_dict=weights)
-    policy.tokenizer.save_pretrained(draft)
-    shutil.rmtree(folder, ignore_errors=True)
-    draft.rename(folder)
+    with folder_written_whole(folder) as draft:
+        model.save_pretrained(draft, state_dict=weights)
+        policy.tokenizer.save_pretrained(draft)
     keep_names(folder.parent)
+
+
+def export_adapter(policy: Policy, base: str, folder: Path, writes: bool = True) -> None:
+    """Writes a policy's adapter as peft does, if it has one; called like `export_policy`.
+
+    Args:
+        policy: which may be adapted.
+        base: the path of the model beside which the adapter stands.
+        folder: replaced once all is written.
+        writes: whether this rank does.
+    """
+    from safetensors.torch import save_file
+
+    if not is_adapted(policy.model):
+        return
+    weights = gathered(adapter_tensors(policy.model), writes)
+    if not writes:
+        return
+    model: Any = policy.model
+    settings = copy.copy(model.peft_config[NAME])
+    settings.base_model_name_or_path, settings.inference_mode = base, True
+    settings.target_modules = sorted(settings.target_modules)  # a set, written in any order
+    with folder_written_whole(folder) as draft:
+        settings.save_pretrained(draft)
+        save_file(
+            {f"base_model.model.{n.replace(f'.{NAME}.', '.')}": w for n, w in weights.items()},
+            draft / "adapter_model.safetensors",
+            metadata={"format": "pt"},
+        )
+
+
+def gathered(named: Iterator[tuple[str, Tensor]], keeps: bool) -> dict[str, Tensor]:
+    """In the host's memory, on a rank that keeps them."""
+    return {name: tensor.cpu() for name, tensor in named if keeps}

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from opid_lightning.lm.blockwise_attention import attend_in_blocks
+from opid_lightning.lm.lora import LoRA, adapt
 from opid_lightning.types import Policy
 
 EMBEDDED = Path(__file__).parent.parent / "policies"
@@ -30,7 +31,8 @@ class PolicySource:
     path: str = "small"
     thinking: bool | None = None  # passed to the chat template; None: the template's own choice
     random_init: bool = False  # the architecture alone, with weights drawn from `init_seed`
-    init_seed: int = 0
+    init_seed: int = 0  # also of the adapter
+    lora: LoRA | None = None  # train an adapter beside the weights; None: train the weights
 
     @property
     def is_random(self) -> bool:
@@ -43,6 +45,8 @@ def load_policy(source: PolicySource) -> Policy:
     tokenizer = _load_tokenizer(source.path, location, gguf)
     model = _load_model(source, location, gguf, len(tokenizer))
     attend_in_blocks(model)
+    if source.lora:
+        adapt(model, source.lora, source.init_seed)
     return Policy(model, tokenizer)
 
 

@@ -99,11 +99,13 @@ def whole_tensors(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
 
     Where the model is sharded, every rank has to go through all of them.
     """
-    state: Mapping[str, Any] = (
-        get_model_state_dict(model) if is_sharded(model) else model.state_dict()
-    )
-    for name, tensor in state.items():
+    for name, tensor in tensors_of(model).items():
         yield name, whole(tensor.detach())
+
+
+def tensors_of(model: torch.nn.Module) -> Mapping[str, Any]:
+    """The state dict, sharded as the model is."""
+    return get_model_state_dict(model) if is_sharded(model) else model.state_dict()
 
 
 def whole(tensor: Tensor) -> Tensor:

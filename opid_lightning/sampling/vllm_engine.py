@@ -37,6 +37,7 @@ ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
+DEVICE = "VLLM_DP_RANK_LOCAL"  # read when an engine's settings are made
 _ALIVE: list[Any] = []  # an engine that is dropped takes torch's process groups along
 
 
@@ -60,6 +61,27 @@ def own_random_state() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def on_device(index: int | None) -> Iterator[None]:
+    """Has an engine that is built meanwhile take that GPU; none: there is no GPU.
+
+    By the source of vLLM 0.32, an engine in the process takes the first one otherwise. Servers
+    that this process starts count their GPUs by themselves, and must not hear of it.
+    """
+    if index is None or DEVICE in os.environ:
+        yield
+        return
+    os.environ[DEVICE] = str(index)
+    try:
+        yield
+    finally:
+        del os.environ[DEVICE]
+
+
+def own_device() -> int | None:
+    return torch.cuda.current_device() if torch.cuda.is_available() else None
+
+
 @dataclass
 class Engine:
     """vLLM's LLMEngine, the weights that it has, and the proof of them."""
@@ -72,7 +94,11 @@ class Engine:
         """With dummy weights, so that nothing but a sync can make it answer rightly."""
         import_vllm()
         threads, set_threads = torch.get_num_threads(), torch.set_num_threads
-        with tempfile.TemporaryDirectory(prefix="opid_lightning-") as folder, own_random_state():
+        with (
+            tempfile.TemporaryDirectory(prefix="opid_lightning-") as folder,
+            own_random_state(),
+            on_device(own_device()),
+        ):
             describe(policy, Path(folder))
             engine = cls(start(folder, arguments))
             engine.try_out(policy)

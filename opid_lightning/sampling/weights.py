@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from opid_lightning.lm.sharding import whole_tensors
+from opid_lightning.lm.merged_weights import merged_tensors
 from opid_lightning.types import Policy, TokenIds
 
 
@@ -43,7 +43,7 @@ Manifest = Mapping[str, TensorRecord]  # by the tensor's name in the state dict
 
 
 def weights_of(policy: Policy) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of the state dict, tied ones under each of their names.
+    """Every tensor of the state dict, tied ones under each of their names, adapters merged in.
 
     vLLM on CPU packs the head's weights apart from the embedding's, so that a tied `lm_head.weight`
     that is left out stays as it was, without a complaint.
@@ -51,7 +51,7 @@ def weights_of(policy: Policy) -> Iterator[tuple[str, Tensor]]:
     Where the policy is sharded, each is gathered when its turn comes, on every rank: all of them
     have to go through all.
     """
-    return whole_tensors(policy.model)
+    return merged_tensors(policy.model)
 
 
 def manifest_of(weights: Iterable[tuple[str, Tensor]]) -> Manifest:

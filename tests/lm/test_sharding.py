@@ -13,6 +13,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from opid_lightning.lm.logprobs import response_logprobs
+from opid_lightning.lm.lora import LoRA, Unadapted, adapt
 from opid_lightning.lm.padding import pad_sequences
 from opid_lightning.lm.sharding import (
     blocks_of,
@@ -37,7 +38,7 @@ SIZES: dict[str, Any] = {
     "head_dim": 8,
 }
 ARCHITECTURES = [(name, tied) for name in ("llama", "qwen3") for tied in (False, True)]
-WAYS = ("wrap", "shard", "checkpointed", "bfloat16")
+WAYS = ("wrap", "shard", "checkpointed", "bfloat16", "adapted")
 CASES = [f"{name}-{'tied' if tied else 'untied'}" for name, tied in ARCHITECTURES]
 LOOSE = {"bfloat16": 3e-2}  # parameters are rounded to 8 bits where they are gathered
 
@@ -73,15 +74,31 @@ def largest_gap(model: Any, other: Any) -> float:
     return max(float((expected[name] - found[name]).abs().max()) for name in expected)
 
 
+def adapt_alike(*models: Any) -> None:
+    """With a B that is not zero, as after some training."""
+    for model in models:
+        adapt(model, LoRA(rank=3), seed=0)
+        generator = torch.Generator().manual_seed(2)
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.1, generator=generator)
+
+
 def differences(name: str, tied: bool, way: str, rank: int) -> dict[str, float]:
     """Between a model that takes one step on all rows, and one that two ranks step together."""
     rows = torch.randint(31, (4, 7), generator=torch.Generator().manual_seed(1))
     whole, parts = model_of(name, tied), model_of(name, tied)
+    plain = copy.deepcopy(whole)
+    if way == "adapted":
+        adapt_alike(whole, parts)
     frozen = sharded(copy.deepcopy(parts).requires_grad_(False), way)
     parts = sharded(parts, way)
     found = {"is_unsharded": float(not is_sharded(parts))}
     with torch.no_grad():
         loss_of(frozen, rows[rank::2])  # gathered once, with the weights of before
+        if way == "adapted":  # before it is trained, as references are
+            off = loss_of(Unadapted(parts), rows[rank::2])
+            found["reference"] = float((off - loss_of(plain, rows[rank::2])).abs())
     loss_of(whole, rows).backward()
     loss_of(parts, rows[rank::2]).backward()
     norm = gradient_norm(whole)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GemmaConfig, MistralConfig
+from transformers import GemmaConfig, MistralConfig, Qwen3Config
 
 from opid_lightning.lm.logprobs import response_logprobs
 from opid_lightning.lm.padding import pad_sequences
@@ -192,10 +192,20 @@ def small_policy(config: Any, tokenizer: Any) -> Policy:
     return Policy(AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval(), tokenizer)
 
 
-def test_a_window_over_the_last_tokens_is_refused_but_plays_without_cache(policy: Policy) -> None:
-    sliding = small_policy(MistralConfig(sliding_window=4), policy.tokenizer)
+SLIDING = {"use_sliding_window": True, "sliding_window": 4, "num_hidden_layers": 2}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [MistralConfig(sliding_window=4), Qwen3Config(**SLIDING, max_window_layers=1)],
+    ids=["all layers", "some layers"],
+)
+def test_a_window_over_the_last_tokens_is_refused_but_plays_without_cache(
+    policy: Policy, config: Any
+) -> None:
+    sliding = small_policy(config, policy.tokenizer)
     with (
-        pytest.raises(ValueError, match=r"MistralForCausalLM has .*Sliding.*cache_tokens=0"),
+        pytest.raises(ValueError, match=r"ForCausalLM has .*Sliding.*cache_tokens=0"),
         HuggingFace().serving(sliding),
     ):
         pass

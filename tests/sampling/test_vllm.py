@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor
 
 from opid_lightning.lm.chat import encode_chat
+from opid_lightning.lm.lora import LoRA
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.rollout import Rollout
 from opid_lightning.sampling.vllm import VLLM
-from opid_lightning.sampling.vllm_engine import Engine
+from opid_lightning.sampling.vllm_engine import DEVICE, Engine, on_device
 from opid_lightning.sampling.weights import Manifest, WeightSyncError, manifest_of
 from opid_lightning.scoring import logprobs_of
 from opid_lightning.types import Completion, Policy, SampleRequest
@@ -109,6 +111,33 @@ def test_new_weights_are_sampled_from_and_versions_count_syncs(policy: Policy) -
     ours = logprobs_of(changed, [(asked[0].prompt_ids, after["r0"].token_ids)], 1.0)[0]
     assert torch.allclose(torch.tensor(after["r0"].logprobs), ours, atol=1e-3)
     assert after["r0"].weight_version == before["r0"].weight_version + 1
+
+
+def test_an_adapter_is_sampled_from_as_the_trainer_computes_with_it(policy: Policy) -> None:
+    adapted = load_policy(PolicySource("small", lora=LoRA(rank=4)))
+    for name, weight in adapted.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    asked = requests(policy)
+    found = answers(SAMPLER, adapted, asked)
+    contexts = [(request.prompt_ids, found[request.id].token_ids) for request in asked]
+    ours, without = (logprobs_of(each, contexts, 1.0) for each in (adapted, policy))
+    for request, near, far in zip(asked, ours, without, strict=True):
+        sampled = torch.tensor(found[request.id].logprobs)
+        assert torch.allclose(sampled, near, atol=1e-3)
+        assert not torch.allclose(sampled, far, atol=1e-1)
+
+
+def test_an_engine_is_told_its_gpu_and_what_is_started_later_is_not() -> None:
+    from vllm.config import ParallelConfig
+
+    with on_device(3):
+        assert ParallelConfig().data_parallel_rank_local == 3
+        with on_device(5):  # as said from outside
+            assert os.environ[DEVICE] == "3"
+    assert DEVICE not in os.environ
+    with on_device(None):
+        assert DEVICE not in os.environ
 
 
 def test_neither_random_numbers_nor_threads_of_the_trainer_move(policy: Policy) -> None:
