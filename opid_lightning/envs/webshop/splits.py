@@ -14,14 +14,18 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate
 from typing import overload
 
 from opid_lightning.protocols import Split
 from opid_lightning.types import Task
 
+SPLITS: tuple[Split, ...] = ("train", "valid_seen", "valid_unseen")
 UNSEEN_SHARE = 0.1  # of products
 SEEN_SHARE = 0.1  # of the goals of each other product that has two or more
+
+_NUM_KEPT = 4_096  # products whose goals were split lately
 
 
 @dataclass(frozen=True)
@@ -33,15 +37,25 @@ class GoalNumbers:
     valid_unseen: tuple[int, ...]
 
 
+@lru_cache(_NUM_KEPT)
 def split_goals(product_id: str, count: int) -> GoalNumbers:
     everything = tuple(range(count))
-    if chance("unseen", product_id) < UNSEEN_SHARE:
+    _, num_seen, num_unseen = split_sizes(product_id, count)
+    if num_unseen:
         return GoalNumbers((), (), everything)
-    # 3.4 goals are 3, and a fourth for two products in five.
-    held_out = int(count * SEEN_SHARE + chance("seen", product_id))
     by_chance = sorted(everything, key=lambda number: chance("goal", product_id, number))
-    seen = sorted(by_chance[: min(held_out, max(count - 1, 0))])
+    seen = sorted(by_chance[:num_seen])
     return GoalNumbers(tuple(sorted(set(everything) - set(seen))), tuple(seen), ())
+
+
+def split_sizes(product_id: str, count: int) -> tuple[int, int, int]:
+    """How many goals of a product are train, valid_seen and valid_unseen."""
+    if chance("unseen", product_id) < UNSEEN_SHARE:
+        return 0, 0, count
+    # 3.4 goals are 3, and a fourth for two products in five.
+    num_seen = int(count * SEEN_SHARE + chance("seen", product_id))
+    num_seen = min(num_seen, max(count - 1, 0))  # what is seen has to be seen in training
+    return count - num_seen, num_seen, 0
 
 
 def chance(*key: object) -> float:
@@ -74,7 +88,7 @@ class GoalTasks(Sequence[Task]):
     def of(cls, split: Split, sources: Iterable[GoalSource]) -> GoalTasks:
         kept, counts = [], array("q")
         for source in sources:
-            if count := len(getattr(split_goals(source.product_id, source.count), split)):
+            if count := split_sizes(source.product_id, source.count)[SPLITS.index(split)]:
                 kept.append(source)
                 counts.append(count)
         return cls(split, kept, array("q", accumulate(counts)))

@@ -1,0 +1,135 @@
+"""Data that is missing, broken or odd: refused by name, or left out aloud."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opid_lightning.envs.webshop import WebShop
+from opid_lightning.envs.webshop.products import MalformedItemError, Product, product_from
+from tests.envs.webshop.shop import DRESS, SHIRT, attributes, items, wishes, write_shop
+
+
+def names(env: WebShop) -> list[str]:
+    return [product.id for product in env._catalogue.products]
+
+
+def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"env.data is .*nowhere', which is no folder"):
+        WebShop(data=str(tmp_path / "nowhere")).tasks("train")
+    with pytest.raises(ValueError, match=r"no items_shuffle\*.json .*env.products_file=PATH"):
+        WebShop(data=str(tmp_path)).tasks("train")
+    settings = write_shop(tmp_path / "shop")
+    (tmp_path / "shop" / "items_ins_v2.json").unlink()
+    with pytest.raises(ValueError, match=r"no items_ins_v2\*.json .*env.attributes_file=PATH"):
+        WebShop(**settings).tasks("train")
+    with pytest.raises(ValueError, match=r"there is no file .*gone.json"):
+        WebShop(**settings, attributes_file=str(tmp_path / "gone.json")).tasks("train")
+
+
+def test_human_goals_need_their_file(tmp_path: Path) -> None:
+    settings = write_shop(tmp_path)
+    (tmp_path / "items_human_ins.json").unlink()
+    with pytest.raises(ValueError, match=r"no items_human_ins.*env.human_file=PATH"):
+        WebShop(**settings, goals="human").tasks("train")
+    with pytest.raises(ValueError, match=r"generated catalogue: set env.data"):
+        WebShop(goals="human")
+
+
+@pytest.mark.parametrize("products", ["", "{}", "null", '[{"asin": "B1", "na', "[1, 2", "<html>"])
+def test_files_that_are_no_whole_json_are_refused_and_leave_nothing(
+    tmp_path: Path, products: str
+) -> None:
+    env = WebShop(**write_shop(tmp_path, products=products))
+    with pytest.raises(ValueError, match=r"items_shuffle.json (begins with|is not whole JSON)"):
+        env.tasks("train")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_attributes_that_are_no_object_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"items_ins_v2.json begins with b'\['"):
+        WebShop(**write_shop(tmp_path, about="[]")).tasks("train")
+
+
+def test_what_no_product_can_be_made_of_is_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd: list[Any] = [
+        None, 7, {}, {"asin": "nan", "name": "x"}, {"asin": "B" * 11, "name": "x"},
+        {"asin": "B1"}, {"asin": "B2", "name": "x", "pricing": 3},
+        {"asin": "B3", "name": "x", "customization_options": {"color": [{"no": "value"}]}},
+        items()[0], {"asin": "BARE", "name": "Bare"},
+    ]  # fmt: skip
+    with caplog.at_level(logging.WARNING):
+        env = WebShop(**write_shop(tmp_path, products=items() + odd))
+        assert names(env) == [*(item["asin"] for item in items()), "BARE"]
+    assert "'malformed': 3" in caplog.text and "'asin said before': 1" in caplog.text
+    assert "characters': 5" in caplog.text
+
+
+def test_an_item_with_nothing_but_a_name_can_be_looked_at(tmp_path: Path) -> None:
+    env = WebShop(**write_shop(tmp_path, products=[*items(), {"asin": "BARE", "name": "Bare"}]))
+    session = env.open()
+    session.reset(env.task_from(f"{DRESS}-0"))
+    for action in ("search[bare]", "click[bare]", "click[features]", "click[< prev]"):
+        seen = session.step(action)
+    assert "Price: $100.0" in seen.text
+    assert session.step("click[buy now]").done
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"instruction_attributes": []},
+        {"instruction_attributes": None},
+        {"instruction": None},
+        {"instruction": ""},
+    ],
+)
+def test_an_instruction_without_attributes_makes_no_goal(change: dict[str, Any]) -> None:
+    about = {**attributes()[SHIRT], **change}
+    assert product_from(items()[0], about, wishes()[SHIRT]).wish is None
+
+
+def test_attributes_of_another_type_are_malformed() -> None:
+    with pytest.raises(MalformedItemError, match="expected texts"):
+        product_from(items()[0], {"attributes": [1]}, [])
+
+
+def test_no_goals_at_all_are_refused(tmp_path: Path) -> None:
+    env = WebShop(**write_shop(tmp_path, about={}))
+    with pytest.raises(ValueError, match=r"no synthetic goals for train"):
+        env.tasks("train")
+
+
+def test_a_catalogue_is_made_once_and_again_after_a_file_changed(tmp_path: Path) -> None:
+    settings = write_shop(tmp_path)
+    assert len(names(WebShop(**settings))) == 3
+    (made,) = (tmp_path / "cache").iterdir()
+    stamp = made.stat().st_mtime_ns
+    assert len(names(WebShop(**settings))) == 3 and made.stat().st_mtime_ns == stamp
+    write_shop(tmp_path, products=items()[:2])
+    assert len(names(WebShop(**settings))) == 2
+
+
+def test_of_several_files_the_largest_counts(tmp_path: Path) -> None:
+    settings = write_shop(tmp_path)
+    (tmp_path / "items_shuffle_1.json").write_text("[]")
+    assert len(names(WebShop(**settings))) == 3
+
+
+def test_a_product_survives_being_written() -> None:
+    product = product_from(items()[0], attributes()[SHIRT], wishes()[SHIRT])
+    assert Product.from_json(product.to_json()) == product
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    for name, value in {
+        "max_steps": 0, "history_length": -1, "results_per_page": 51, "win_reward": 0.0,
+        "num_products": 3, "prompt_style": "long", "goals": "all", "reward": "half",
+    }.items():  # fmt: skip
+        with pytest.raises(ValueError, match=f"env.{name} is"):
+            WebShop(**{name: value})
