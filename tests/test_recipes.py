@@ -40,7 +40,7 @@ class Published:
 
 
 MODELS = {
-    "alfworld_qwen2.5_3b": Published(
+    "Qwen/Qwen2.5-3B-Instruct": Published(
         Qwen2Config(
             hidden_size=2048,
             intermediate_size=11008,
@@ -54,7 +54,7 @@ MODELS = {
         3.09,
         2.77,
     ),
-    "alfworld_qwen2.5_7b": Published(
+    "Qwen/Qwen2.5-7B-Instruct": Published(
         Qwen2Config(
             hidden_size=3584,
             intermediate_size=18944,
@@ -68,7 +68,7 @@ MODELS = {
         7.61,
         6.53,  # the head's weights, apart from the embedding's here, are counted as embeddings
     ),
-    "alfworld_qwen3_1.7b": Published(
+    "Qwen/Qwen3-1.7B": Published(
         Qwen3Config(
             hidden_size=2048,
             intermediate_size=6144,
@@ -85,6 +85,13 @@ MODELS = {
     ),
 }
 
+# What each wants to be told besides the analyst's model.
+WANTED = {
+    "alfworld": (),
+    "webshop": ("env.data=shop",),
+    "search": ("env.train_questions=train.jsonl", "env.valid_seen_questions=test.jsonl"),
+}
+
 
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,12 +105,17 @@ class Built(OPIDCLI):
         pass
 
 
+def typed_for(recipe: str) -> list[str]:
+    environment = recipe.partition("_")[0]
+    return [f"conf={environment}", f"recipe={recipe}", *WANTED[environment]]
+
+
 def built(folder: Path, recipe: str, *typed: str) -> Built:
     """As its header says to use it; but this machine has no GPU."""
     arguments = parse(
         "fit",
         [
-            *("conf=alfworld", f"recipe={recipe}", "preset=reference", "analyst=openai"),
+            *(*typed_for(recipe), "preset=reference", "analyst=openai"),
             *("analyst.model=gpt-4o", "trainer.accelerator=cpu", *typed),
             f"trainer.default_root_dir={folder}",
         ],
@@ -114,7 +126,7 @@ def built(folder: Path, recipe: str, *typed: str) -> Built:
 def without_storage(folder: Path, recipe: str) -> Built:
     """With the published architecture, and the tokenizer of another model."""
     model = folder / "model"
-    MODELS[recipe].config.save_pretrained(model)
+    published_for(recipe).config.save_pretrained(model)
     AutoTokenizer.from_pretrained(EMBEDDED / "keydoor").save_pretrained(model)
     cli = built(folder, recipe, f"policy.path={model}", "policy.random_init=true")
     with torch.device("meta"):
@@ -122,48 +134,8 @@ def without_storage(folder: Path, recipe: str) -> Built:
     return cli
 
 
-RECIPES = pytest.mark.parametrize("recipe", MODELS)
-
-
-def test_every_recipe_is_looked_at() -> None:
-    assert set(groups()["recipe"]) == set(MODELS)
-
-
-@RECIPES
-def test_models_have_the_published_numbers_of_weights(recipe: str, tmp_path: Path) -> None:
-    module = without_storage(tmp_path, recipe).model
-    published = MODELS[recipe]
-    weights = module.policy.model.parameters()
-    embeddings = {module.model.get_input_embeddings(), module.model.get_output_embeddings()}
-    of_embeddings = {weight for module in embeddings for weight in module.parameters()}
-    total = sum(weight.numel() for weight in weights)
-    without = total - sum(weight.numel() for weight in of_embeddings)
-    # Cards are rounded; a layer of the 3B has 0.08 billion.
-    assert total / 1e9 == pytest.approx(published.billions, abs=0.025)
-    assert without / 1e9 == pytest.approx(published.billions_without_embeddings, abs=0.025)
-
-
-@RECIPES
-def test_reference_and_optimizer_take_every_weight(recipe: str, tmp_path: Path) -> None:
-    module = without_storage(tmp_path, recipe).model
-    assert module.take_snapshot().model is module.model  # the scorer is shared, not copied
-    assert module.reference is not None
-    assert not any(weight.requires_grad for weight in module.reference.parameters())
-    (group,) = module.configure_optimizers().param_groups
-    assert (group["lr"], group["weight_decay"]) == (1e-6, 0.01)
-    assert len(group["params"]) == len([*module.reference.parameters()])
-    assert {weight.dtype for weight in group["params"]} == {torch.float32}
-
-
-@RECIPES
-def test_models_are_sharded_layer_by_layer(recipe: str, tmp_path: Path) -> None:
-    model = without_storage(tmp_path, recipe).model.policy.model
-    assert len(blocks_of(model)) == MODELS[recipe].config.num_hidden_layers
-    assert model.is_gradient_checkpointing
-
-
 Setting = Callable[[Built], Any]
-# The authors' scripts: what is said of the 3B, and where the other two differ from it.
+# The authors' scripts: what is said of ALFWorld with the 3B, and where others differ from it.
 TABLE: dict[str, tuple[Setting, Any]] = {
     "attempts at a task": (lambda cli: cli.datamodule.rollout.group_size, 8),
     "tasks an update": (lambda cli: cli.datamodule.tasks_per_iteration, 16),
@@ -204,16 +176,91 @@ TABLE: dict[str, tuple[Setting, Any]] = {
     "nodes": (lambda cli: cli.trainer.num_nodes, 1),
     "precision": (lambda cli: cli.trainer.precision, "bf16-mixed"),
 }
+QWEN3: dict[str, Any] = {
+    "model": "Qwen/Qwen3-1.7B",
+    "thinking": False,
+    "normalisation": "mean",
+    "strategy": DDPStrategy,
+}
+WEBSHOP: dict[str, Any] = {
+    "prompt length": 4096,
+    "most steps": 15,
+    "history length": 2,
+    "normalisation": "mean",
+    "rows of a mini-batch": 64,
+    "validation tasks": 500,
+}
+SEARCH: dict[str, Any] = {
+    "tasks an update": 128,
+    "updates": 150,
+    "updates between validations": 150,
+    "prompt length": 4096,
+    "most steps": 4,
+    "history length": 4,
+    "reward of a success": 1.0,
+    "invalid-action penalty": 0.01,
+    "rows of a mini-batch": 512,
+    "KL": 0.001,
+    "entropy": 0.0,
+    "warm-up": 15,
+    "step skills": 2,
+}
 ELSEWHERE: dict[str, dict[str, Any]] = {
     "alfworld_qwen2.5_3b": {},
     "alfworld_qwen2.5_7b": {"model": "Qwen/Qwen2.5-7B-Instruct"},
-    "alfworld_qwen3_1.7b": {
-        "model": "Qwen/Qwen3-1.7B",
-        "thinking": False,
-        "normalisation": "mean",
-        "strategy": DDPStrategy,
-    },
+    "alfworld_qwen3_1.7b": QWEN3,
+    "webshop_qwen2.5_7b": WEBSHOP | {"model": "Qwen/Qwen2.5-7B-Instruct"},
+    "webshop_qwen3_1.7b": WEBSHOP | QWEN3,
+    "search_qwen2.5_3b": SEARCH,
+    "search_qwen3_1.7b": QWEN3 | SEARCH | {"normalisation": "mean_std"},
 }
+
+RECIPES = pytest.mark.parametrize("recipe", ELSEWHERE)
+
+
+def published_for(recipe: str) -> Published:
+    return MODELS[settings_of(recipe)["model"]]
+
+
+def settings_of(recipe: str) -> dict[str, Any]:
+    return {name: value for name, (_, value) in TABLE.items()} | ELSEWHERE[recipe]
+
+
+def test_every_recipe_is_looked_at() -> None:
+    assert set(groups()["recipe"]) == set(ELSEWHERE)
+
+
+@RECIPES
+def test_models_have_the_published_numbers_of_weights(recipe: str, tmp_path: Path) -> None:
+    module = without_storage(tmp_path, recipe).model
+    published = published_for(recipe)
+    weights = module.policy.model.parameters()
+    embeddings = {module.model.get_input_embeddings(), module.model.get_output_embeddings()}
+    of_embeddings = {weight for module in embeddings for weight in module.parameters()}
+    total = sum(weight.numel() for weight in weights)
+    without = total - sum(weight.numel() for weight in of_embeddings)
+    # Cards are rounded; a layer of the 3B has 0.08 billion.
+    assert total / 1e9 == pytest.approx(published.billions, abs=0.025)
+    assert without / 1e9 == pytest.approx(published.billions_without_embeddings, abs=0.025)
+
+
+@RECIPES
+def test_reference_and_optimizer_take_every_weight(recipe: str, tmp_path: Path) -> None:
+    module = without_storage(tmp_path, recipe).model
+    assert module.take_snapshot().model is module.model  # the scorer is shared, not copied
+    assert module.reference is not None
+    assert not any(weight.requires_grad for weight in module.reference.parameters())
+    (group,) = module.configure_optimizers().param_groups
+    assert (group["lr"], group["weight_decay"]) == (1e-6, 0.01)
+    assert len(group["params"]) == len([*module.reference.parameters()])
+    assert {weight.dtype for weight in group["params"]} == {torch.float32}
+
+
+@RECIPES
+def test_models_are_sharded_layer_by_layer(recipe: str, tmp_path: Path) -> None:
+    model = without_storage(tmp_path, recipe).model.policy.model
+    assert len(blocks_of(model)) == published_for(recipe).config.num_hidden_layers
+    assert model.is_gradient_checkpointing
 
 
 def skill_extraction(cli: Built) -> SkillExtraction:
@@ -224,8 +271,7 @@ def skill_extraction(cli: Built) -> SkillExtraction:
 @RECIPES
 def test_recipes_say_what_the_authors_scripts_say(recipe: str, tmp_path: Path) -> None:
     cli = built(tmp_path, recipe)
-    wanted = {name: value for name, (_, value) in TABLE.items()} | ELSEWHERE[recipe]
-    assert {name: setting(cli) for name, (setting, _) in TABLE.items()} == wanted
+    assert {name: setting(cli) for name, (setting, _) in TABLE.items()} == settings_of(recipe)
 
 
 @RECIPES
@@ -242,7 +288,7 @@ def test_recipes_are_built_with_their_own_parts_and_a_valid_trainer(
 @RECIPES
 def test_a_recipe_alone_brings_its_method_and_its_analyst(recipe: str) -> None:
     short, long = (
-        configure(parse("fit", ["conf=alfworld", f"recipe={recipe}", *more])).tree
+        configure(parse("fit", [*typed_for(recipe), *more])).tree
         for more in ([], ["preset=reference", "analyst=openai", "advantage=opid"])
     )
     assert short == long
@@ -250,6 +296,6 @@ def test_a_recipe_alone_brings_its_method_and_its_analyst(recipe: str) -> None:
 
 @RECIPES
 def test_what_is_compared_with_opid_is_still_chosen_by_its_group(recipe: str) -> None:
-    typed = ["conf=alfworld", f"recipe={recipe}", "advantage=grpo"]
+    typed = [*typed_for(recipe), "advantage=grpo"]
     advantage = configure(parse("fit", typed)).tree["advantage"]
     assert advantage["episode_weight"] == advantage["step_weight"] == 0.0
