@@ -8,6 +8,7 @@ from opid_lightning.envs.search.expert import (
     ReadingExpert,
     TitleExpert,
     documents,
+    is_shown,
 )
 from opid_lightning.envs.search.questions import Question
 
@@ -74,6 +75,9 @@ def test_a_decision_names_what_is_looked_for_before_it_searches(generated):
 def test_documents_are_told_apart_as_a_search_shows_them():
     text = "<information>Doc 1 (Title: A (b)) x.\nDoc 2 (Title: C) y.</information>"
     assert documents(text) == {"A (b)": "x.", "C": "y."}
+    assert is_shown("A (b)", text)
+    assert is_shown("B (c) D", "Doc 1 (Title: B (c) D) x.")
+    assert not is_shown("A", text)
 
 
 def small_corpus(folder):

@@ -51,6 +51,11 @@ def documents(text: str) -> dict[str, str]:
     return {document[1]: document[2] or "" for document in found if document}
 
 
+def is_shown(title: str, text: str) -> bool:
+    """Also where the title itself holds parentheses, which `documents` cuts short."""
+    return f" (Title: {title})" in text
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a question asks for: of each subject, relations to follow one after the other."""
@@ -141,26 +146,23 @@ class TitleExpert:
     """Searches for the question, then for each title that is still missing."""
 
     question: Question
-    shown: set[str] = field(default_factory=set)
+    missing: list[str] = field(init=False)
     queries: Iterator[str] = field(init=False)
 
     def __post_init__(self) -> None:
         titles = self.question.supporting_titles
         if not titles:
             raise ValueError(f"{self.question.text!r} has no supporting_titles to search for")
+        self.missing = list(titles)
         self.queries = iter((self.question.text, *titles))
 
-    @property
-    def missing(self) -> list[str]:
-        return [title for title in self.question.supporting_titles if title not in self.shown]
-
     def see(self, observation: Observation) -> None:
-        self.shown |= documents(observation.text).keys()
+        self.missing = [title for title in self.missing if not is_shown(title, observation.text)]
 
     def decide(self) -> Decision:
-        if not (missing := self.missing):
+        if not self.missing:
             return answer_with(self.question.golden_answers[0], "all was shown")
         for query in self.queries:
-            if query == self.question.text or query in missing:
-                return search_for(query, f"missing: {', '.join(missing)}")
+            if query == self.question.text or query in self.missing:
+                return search_for(query, f"missing: {', '.join(self.missing)}")
         return answer_with(UNKNOWN, "not found")

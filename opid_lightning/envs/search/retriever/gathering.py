@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from typing import Generic, TypeVar
@@ -22,27 +22,37 @@ class Gathering(Generic[Answer]):
         self._ask = ask
         self._max_queries = max_queries
         self._waiting: dict[str, Future[Answer]] = {}
-        self._changing = threading.Lock()
-        self._turn = threading.Lock()
+        self._is_out = False
+        self._changed = threading.Condition()
 
     def __call__(self, query: str) -> Answer:
         """What `ask` answers to this query, or raises for the request that it was part of."""
-        with self._changing:
+        with self._changed:
             future = self._waiting.setdefault(query, Future())
-        with self._turn:
-            while not future.done():
-                self._send()
+        while (taken := self._take(future)) is not None:
+            self._send(taken)
         return future.result()
 
-    def _send(self) -> None:
-        with self._changing:
+    def _take(self, mine: Future[Answer]) -> dict[str, Future[Answer]] | None:
+        """Waits for an answer, or else for its turn to ask for all who wait."""
+        with self._changed:
+            self._changed.wait_for(lambda: mine.done() or not self._is_out)
+            if mine.done():
+                return None
+            self._is_out = True
             queries = list(islice(self._waiting, self._max_queries))
-            futures = [self._waiting.pop(query) for query in queries]
+            return {query: self._waiting.pop(query) for query in queries}
+
+    def _send(self, taken: Mapping[str, Future[Answer]]) -> None:
         try:
-            answers = self._ask(queries)
+            answered = list(zip(taken.values(), self._ask(list(taken)), strict=True))
         except BaseException as error:
-            for future in futures:
+            for future in taken.values():
                 future.set_exception(error)
-            return
-        for future, answer in zip(futures, answers, strict=True):
-            future.set_result(answer)
+        else:
+            for future, answer in answered:
+                future.set_result(answer)
+        finally:
+            with self._changed:
+                self._is_out = False
+                self._changed.notify_all()
