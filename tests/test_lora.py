@@ -135,3 +135,54 @@ def test_the_older_fsdp_is_refused() -> None:
     with pytest.raises(ValueError, match=r"policy\.lora is not made for strategy=fsdp.*fsdp2"):
         check_adapts(FSDP())
     check_adapts(FSDP2())
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("policy.lora.rnk=4", "There is no setting 'policy.lora.rnk'. Did you mean 'policy.lora.r"),
+        ("policy.lora.rank=x", "policy.lora.rank is 'x'. Expected int."),
+        ("policy.lora.rank=0", "policy.lora.rank is 0, expected at least 1\n  Set on the command"),
+        (
+            "policy.lora=16",
+            "is 16. Expected its settings one by one, as policy.lora.NAME=VALUE, or",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_are_named(
+    capsys: pytest.CaptureFixture[str], typed: str, message: str
+) -> None:
+    assert main(["fit", "conf=keydoor", typed]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (("out={here}/new",), "export needs ckpt_path=PATH."),
+        (("ckpt_path={last}",), "export needs out=PATH."),
+        (("ckpt_path={here}/none.ckpt", "out={here}/new"), "There is no checkpoint ckpt_path="),
+        (("ckpt_path={last}", "out={here}"), "is there already: name a new folder"),
+        (("ckpt_path={here}/alone.ckpt", "out={here}/new"), "add --config FILE, or conf=NAME"),
+        (("ckpt_path={last}", "out={here}/new", "env.max_steps=3"), "export does not use env."),
+        (("ckpt_path={last}", "out={here}/new", "policy.lora=null"), "holds an adapter, but this"),
+        (("ckpt_path={here}/large.ckpt", "out={here}/new", "conf=keydoor"), "1 tensors differ"),
+    ],
+)
+def test_an_export_that_cannot_be_is_refused(
+    straight: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    typed: tuple[str, ...],
+    message: str,
+) -> None:
+    last = straight / "checkpoints" / "last.ckpt"
+    (tmp_path / "alone.ckpt").write_bytes(last.read_bytes())
+    weights = load_policy(PolicySource("keydoor")).model.state_dict()
+    larger = {
+        f"model.{n}": torch.zeros(2) if n == "lm_head.weight" else w for n, w in weights.items()
+    }
+    torch.save({"state_dict": larger}, tmp_path / "large.ckpt")
+    assert main(["export", *(word.format(here=tmp_path, last=last) for word in typed)]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()

@@ -34,3 +34,10 @@ def is_for_the_user(error: ValueError) -> bool:
     """
     frames = traceback.extract_tb(error.__traceback__)
     return bool(frames) and PACKAGE in Path(frames[-1].filename).absolute().parents
+
+
+def own_error(error: ValueError) -> ValueError | None:
+    """The error of our own code that it is, or that a library has wrapped."""
+    if is_for_the_user(error):
+        return error
+    return own_error(error.__cause__) if isinstance(error.__cause__, ValueError) else None

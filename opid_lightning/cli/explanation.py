@@ -7,12 +7,16 @@ from typing import Any
 
 from opid_lightning.cli.choices import groups
 from opid_lightning.cli.configuration import Configuration
+from opid_lightning.cli.errors import nearest
 from opid_lightning.cli.names import Tree, short
+from opid_lightning.cli.validation import parameters_of
 
 NAMED = re.compile(r'Parser key "([^"]+)"')
 CLASS_PATH = re.compile(r"Problem with given class_path '([^']+)'")
 EXPECTED = re.compile(r"Expected an? (?!dot import path)(?!path)(.+?)(?:\. Got value: .*)?$", re.M)
+NULL = "<class 'NoneType'>"
 MENTIONED = re.compile(r"\b[A-Za-z_]+(?:\.[a-z_0-9]+)+")
+NOT_ACCEPTED = re.compile(r"Option '([^']+)' is not accepted")
 REQUIRED = re.compile(r"the following arguments are required: (?:\w+\.)?(\S+)")
 
 
@@ -25,8 +29,15 @@ def explain(message: str, configuration: Configuration, placed: Tree) -> str:
     named = NAMED.findall(message)
     if not named:
         return message.strip()
-    key, value = locate(named, CLASS_PATH.findall(message), placed)
-    if expected := EXPECTED.findall(message):
+    class_paths = CLASS_PATH.findall(message)
+    key, value = locate(named, class_paths, placed)
+    if unknown := NOT_ACCEPTED.search(message):
+        name = f"{short(key)}.{unknown[1]}"
+        siblings = (f"{short(key)}.{other}" for other in parameters_of(class_paths[0]) or ())
+        return configuration.located(
+            f"There is no setting {name!r}. {nearest(name, siblings)}", f"{key}.{unknown[1]}"
+        )
+    if expected := expectations(message, short(key)):
         kinds = " or ".join(dict.fromkeys(readable(kind) for kind in expected))
         return configuration.located(f"{short(key)} is {value!r}. Expected {kinds}.", key)
     reason = last_line(message)
@@ -36,6 +47,15 @@ def explain(message: str, configuration: Configuration, placed: Tree) -> str:
             "opid_lightning/protocols.py."
         )
     return configuration.located(f"{short(key)}: {reason}", key)
+
+
+def expectations(message: str, key: str) -> list[str]:
+    """What was expected; inside an object, not that the object itself may be null."""
+    found = EXPECTED.findall(message)
+    if found == [NULL]:
+        return [f"its settings one by one, as {key}.NAME=VALUE,", NULL]
+    is_of_an_object = CLASS_PATH.search(message) is not None
+    return [kind for kind in found if kind != NULL or not is_of_an_object]
 
 
 def locate_mentioned(message: str, configuration: Configuration) -> str:
@@ -59,11 +79,13 @@ def locate(named: list[str], class_paths: list[str], placed: Tree) -> tuple[str,
     for part in outer.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     if isinstance(node, dict) and "class_path" not in node and class_paths:
-        outer, node = next(
+        holders = [
             (f"{outer}.{name}", value)
             for name, value in node.items()
             if isinstance(value, dict) and value.get("class_path") == class_paths[0]
-        )
+        ]
+        # None holds an object that has no class_path because only one class is possible.
+        outer, node = holders[0] if holders else (outer, node)
     for part in inner:
         node = node.get("init_args", node).get(part) if isinstance(node, dict) else None
         outer = f"{outer}.{part}"

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser
 
 from opid_lightning.cli.arguments import Arguments
 from opid_lightning.cli.configuration import Configuration, configure
-from opid_lightning.cli.errors import UsageError, is_for_the_user, nearest
+from opid_lightning.cli.errors import UsageError, nearest, own_error
 from opid_lightning.cli.explanation import explain, locate_mentioned
 from opid_lightning.cli.names import Tree
 from opid_lightning.cli.validation import check_names
@@ -83,9 +83,9 @@ def built(configuration: Configuration, names: tuple[str, ...]) -> dict[str, Any
     except ArgumentError as error:
         raise UsageError(explain(str(error), configuration, tree)) from error
     except ValueError as error:
-        if not is_for_the_user(error):
+        if (found := own_error(error)) is None:
             raise
-        raise UsageError(locate_mentioned(str(error), configuration)) from error
+        raise UsageError(locate_mentioned(str(found), configuration)) from error
     return {name: parsed[name] for name in names}
 
 

@@ -27,7 +27,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from opid_lightning.checkpoints import CheckpointFiles
 from opid_lightning.cli.arguments import Arguments
 from opid_lightning.cli.configuration import Configuration, configure
-from opid_lightning.cli.errors import UsageError, is_for_the_user
+from opid_lightning.cli.errors import UsageError, own_error
 from opid_lightning.cli.explanation import explain, locate_mentioned
 from opid_lightning.cli.folders import Placement, place
 from opid_lightning.cli.launch import check_folder_is_named
@@ -221,9 +221,10 @@ class OPIDCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (ValueError, MisconfigurationException) as error:
-            if isinstance(error, ValueError) and not is_for_the_user(error):
+            found = own_error(error) if isinstance(error, ValueError) else error
+            if found is None:
                 raise
-            raise UsageError(locate_mentioned(str(error), self.configuration)) from error
+            raise UsageError(locate_mentioned(str(found), self.configuration)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         built: Namespace = self.config_init[self.subcommand]
