@@ -16,6 +16,7 @@ _REQUEST = (
     "one action inside <action> </action>: one from the list above, or search[words] with words of "
     "your own where the list has search."
 )
+AS_BEFORE = "as before"
 
 
 def write_prompt(
@@ -59,18 +60,23 @@ def write_brief_prompt(
               page 1, kilo-17 acme slim fit cotton shirt $24.0, lima-31 ..., more
               > click[kilo-17]
               color, red, blue, size, small, large, acme slim fit cotton shirt, $24.0
+              > click[< prev]
+              as before
 
     request   Your turn. Your goal: i need a red cotton shirt, ...
 
     The goal is said last, where it is easiest to read. With a window that spans the episode, the
     tokens of a step's situation begin with those of the step before. The first line is the
-    oldest observation given, whatever the window.
+    oldest observation given, whatever the window. A page that stands above is not written again.
     """
     turns = history[-history_length:] if history_length else ()
     seen = [turn.observation for turn in turns[1:]] + [observation]
-    lines = [brief(history[0].observation if history else observation)]
+    pages_shown = [brief(history[0].observation if history else observation)]
+    lines = [*pages_shown]
     for turn, after in zip(turns, seen, strict=False):  # without turns there is one more seen
-        lines.append(f"> {turn.action.text}\n{brief(after)}")
+        page = brief(after)
+        lines.append(f"> {turn.action.text}\n{AS_BEFORE if page in pages_shown else page}")
+        pages_shown.append(page)
     return PromptText("", "\n".join(lines), f"Your turn. Your goal: {goal}")
 
 
