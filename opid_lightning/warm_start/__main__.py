@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser
 
 from opid_lightning.warm_start.alfworld import ALFWorldCourse
+from opid_lightning.warm_start.search import SearchCourse
 from opid_lightning.warm_start.training import WarmStart
+from opid_lightning.warm_start.webshop import WebShopCourse
 
-COURSES = {"alfworld": ALFWorldCourse}
+COURSES = {"alfworld": ALFWorldCourse, "webshop": WebShopCourse, "search": SearchCourse}
 
 
 def parse(arguments: Sequence[str] | None = None) -> WarmStart:

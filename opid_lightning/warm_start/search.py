@@ -1,0 +1,162 @@
+"""Search QA as a Course: the generated world, and an expert that searches and reads."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from opid_lightning.envs.search import SearchQA
+from opid_lightning.envs.search.expert import Decision, Plan, ReadingExpert, documents
+from opid_lightning.envs.search.world import corpus_of, questions_of
+from opid_lightning.envs.search.world.names import YEARS
+from opid_lightning.envs.search.world.wording import RELATIONS
+from opid_lightning.protocols import Environment
+from opid_lightning.skills.rules import EPISODE_RULES, STEP_RULES
+from opid_lightning.types import Observation, Turn
+from opid_lightning.warm_start.advice import CONFIRMATIONS
+from opid_lightning.warm_start.course import Demonstration
+from opid_lightning.warm_start.demonstrations import Demonstrator
+from opid_lightning.warm_start.words import WORDS, make_tokenizer
+
+# One token each, and part of the text.
+TAGS = tuple(
+    f"<{end}{tag}>"
+    for tag in ("think", "search", "answer", "information")
+    for end in ("", "/")
+)  # fmt: skip
+# What stands around names, one token each.
+PHRASES = (
+    "Your turn. Question:",
+    "Question:",
+    "Doc 1 (Title:",
+    "Doc 2 (Title:",
+    "Doc 3 (Title:",
+    " was born in",
+    " is a book that",
+    " is a town in",
+    " on the river",
+    ". Its mayor is",
+    ", and it is known for its",
+    " in the town of",
+    " and worked as a",
+    ". The family came from",
+    ", the town of birth.",
+    "Advice for this task, learned from an earlier attempt:",
+    "Advice for this very moment:",
+    "This way of working solved the task.",
+    '", then "',
+)
+_CHUNKS = (*map(re.escape, sorted(PHRASES, key=len, reverse=True)), *WORDS)
+
+
+@dataclass(frozen=True)
+class SearchCourse:
+    """Questions of many worlds, so that answers have to be read and cannot be known by heart.
+
+    None of them is the world that conf=search asks about, in which the policy is evaluated.
+    """
+
+    num_worlds: int = 12
+    num_questions: int = 3000  # of each
+    noise: float = 0.1  # share of commands that are slips
+
+    @property
+    def title(self) -> str:
+        return "search-based question answering"
+
+    @property
+    def max_response_tokens(self) -> int:
+        return 32
+
+    def environments(self) -> Mapping[str, Environment]:
+        return {"generated": self._world(0)}
+
+    def _world(self, seed: int) -> SearchQA:
+        """As conf=search has it but for its seed; the small policy reads no other prompts."""
+        return SearchQA(
+            prompt_style="brief", num_train_questions=self.num_questions, world_seed=seed
+        )
+
+    @property
+    def _worlds(self) -> list[SearchQA]:
+        return [self._world(seed) for seed in range(1, self.num_worlds + 1)]
+
+    def tokenizer(self) -> Any:
+        return make_tokenizer(self._corpus(), _CHUNKS, TAGS)
+
+    def _corpus(self) -> Iterator[str]:
+        texts = list[str]()
+        for world in (environment.world for environment in self._worlds):
+            texts += _read(corpus_of(world), "contents")
+            texts += _read(questions_of(world, "train"), "question")
+        advice = [*EPISODE_RULES.values(), *STEP_RULES.values(), *CONFIRMATIONS]
+        asked = [f" {relation.name} and not found unknown" for relation in RELATIONS]
+        years = [f" {year}" for year in YEARS]
+        for text in (*texts, *advice, *asked, *years):
+            yield from (f" {text}" for _ in range(3))  # a word that is rare is one token too
+        for phrase in PHRASES:
+            yield from (phrase for _ in range(50))
+
+    def demonstrations(
+        self, environments: Mapping[str, Environment], num_episodes: int, seed: int
+    ) -> Iterator[Demonstration]:
+        """All training questions in a new order, again and again."""
+        shown = []
+        for world in self._worlds:
+            show = Demonstrator(
+                world,
+                lambda task, opening: Reader(ReadingExpert.of(opening.goal)),
+                slip,
+                respond,
+                self.noise,
+            )
+            shown += [(show, world.open(), task) for task in world.tasks("train")]
+        rng = random.Random(seed)
+        while True:
+            rng.shuffle(shown)
+            for show, session, task in shown:
+                yield show(session, task, rng)
+
+    def facts(self) -> Mapping[str, str]:
+        return {
+            "expert": "searches for what the question leads to, and reads",
+            "worlds": f"{self.num_worlds}, none of them the one that is evaluated",
+            "random searches": f"{self.noise:.0%}, shown but not imitated",
+        }
+
+
+@dataclass
+class Reader:
+    """An expert that does not care what led to an observation."""
+
+    expert: ReadingExpert
+
+    def see(self, command: str | None, observation: Observation) -> None:
+        self.expert.see(observation)
+
+    def decide(self) -> Decision:
+        return self.expert.decide()
+
+
+def _read(file: Path, key: str) -> list[str]:
+    with file.open(encoding="utf-8") as lines:
+        return [json.loads(line)[key] for line in lines]
+
+
+def slip(goal: str, turns: Sequence[Turn], observation: Observation, rng: random.Random) -> str:
+    """A search for something that has been read of, or an answer too early."""
+    seen = [turn.observation for turn in turns] + [observation]
+    names = [*Plan.of(goal).subjects, *(name for one in seen for name in documents(one.text))]
+    if rng.random() < 0.2:
+        return f"<answer>{rng.choice(names)}</answer>"
+    return f"<search>{rng.choice(names)} {rng.choice(RELATIONS).name}</search>"
+
+
+def respond(decision: Decision) -> str:
+    """With blanks, so that a name's first word is the same token here as in passages."""
+    return f"<think> {decision.thought}</think>{decision.command.replace('>', '> ', 1)}"
