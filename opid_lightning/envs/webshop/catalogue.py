@@ -11,19 +11,19 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from opid_lightning.envs.webshop.goals import GoalKind, num_goals
 from opid_lightning.envs.webshop.products import Product
 from opid_lightning.envs.webshop.progress import counted
-from opid_lightning.envs.webshop.splits import GoalSource, GoalTasks
+from opid_lightning.envs.webshop.splits import GoalSource, GoalTasks, split_sizes
 from opid_lightning.envs.webshop.store import ProductStore, write_products
 from opid_lightning.protocols import Split
 from opid_lightning.retrieval import Document, Index, build_index
 from opid_lightning.whole_files import folder_written_whole
 
-VERSION = 1  # of the files: another version is built beside
+VERSION = 2  # of the files: another version is built beside
 MAX_HITS = 50  # of a search, as in the original
 
 _GOAL_KINDS: tuple[GoalKind, ...] = ("synthetic", "human", "both")
@@ -53,14 +53,15 @@ def build(plan: Plan, root: Path) -> Path:
 
 
 def _write(plan: Plan, draft: Path) -> None:
-    sources: list[tuple[str, str, list[int]]] = []
+    sources: list[tuple[str, str, list[tuple[int, int, int]]]] = []
 
     def documents() -> Iterator[Document]:
         products = write_products(draft / "products.sqlite", plan.products(draft))
         for product in counted(products, f"products of {plan.name}"):
             counts = [num_goals(product, kind) for kind in _GOAL_KINDS]
             if any(counts):
-                sources.append((product.id, product.category, counts))
+                sizes = [split_sizes(product.id, count) for count in counts]
+                sources.append((product.id, product.category, sizes))
             yield Document(product.id, product.indexed_text)
 
     build_index(documents(), draft / "index")
@@ -75,16 +76,22 @@ class Catalogue:
         self.products = ProductStore(folder / "products.sqlite")
         self._index = Index.open(folder / "index")
         self.search = lru_cache(_NUM_QUERIES)(self._search)
+        self.sources = cache(self._read_sources)
+        self.tasks = cache(self._list_tasks)
 
     def _search(self, query: str) -> tuple[str, ...]:
         """The ids of at most MAX_HITS products, best first."""
         return tuple(hit.id for hit in self._index.search(query, MAX_HITS))
 
-    def sources(self, kind: GoalKind) -> list[GoalSource]:
+    def _read_sources(self, kind: GoalKind) -> list[GoalSource]:
         """The products that have goals of this kind, in the catalogue's order."""
         column = _GOAL_KINDS.index(kind)
         rows = json.loads((self.folder / "goals.json").read_text(encoding="utf-8"))
-        return [GoalSource(name, category, counts[column]) for name, category, counts in rows]
+        return [
+            GoalSource(name, category, tuple(sizes[column]))
+            for name, category, sizes in rows
+            if any(sizes[column])
+        ]
 
-    def tasks(self, split: Split, kind: GoalKind) -> GoalTasks:
-        return GoalTasks.of(split, (source for source in self.sources(kind) if source.count))
+    def _list_tasks(self, split: Split, kind: GoalKind) -> GoalTasks:
+        return GoalTasks.of(split, self.sources(kind))

@@ -21,7 +21,6 @@ from opid_lightning.envs.webshop.products import Product
 from opid_lightning.envs.webshop.prompt import write_brief_prompt, write_prompt
 from opid_lightning.envs.webshop.reward import Score, score
 from opid_lightning.envs.webshop.session import WebShopSession
-from opid_lightning.envs.webshop.splits import GoalTasks
 from opid_lightning.protocols import Session, Split
 from opid_lightning.types import Action, Observation, PromptText, Task, Turn
 
@@ -83,7 +82,7 @@ class WebShop:
         return self.data is None and self.products_file is None
 
     def tasks(self, split: Split) -> Sequence[Task]:
-        tasks = _tasks(self._folder, split, self.goals)
+        tasks = self._catalogue.tasks(split, self.goals)
         if not tasks:
             raise ValueError(
                 f"there are no {self.goals} goals for {split} in {self._folder}: their products "
@@ -179,11 +178,6 @@ def original_plan(files: OriginalFiles) -> Plan:
 def _opened(folder: Path, process: int) -> Catalogue:
     _log.info("process %d shops in %s", process, folder)
     return Catalogue(folder)
-
-
-@cache
-def _tasks(folder: Path, split: Split, goals: GoalKind) -> GoalTasks:
-    return Catalogue(folder).tasks(split, goals)
 
 
 def _user_cache() -> Path:

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from opid_lightning.envs.webshop import pages
 from opid_lightning.envs.webshop.reading import (
     Item,
-    Listing,
+    Known,
     Request,
     Results,
     read_about,
     read_item,
     read_request,
     read_results,
-    words_of,
 )
 from opid_lightning.types import Observation
 
@@ -39,56 +38,23 @@ class Decision:
 
 
 @dataclass
-class Known:
-    """What has been learned of a product."""
-
-    listing: Listing
-    page_number: int
-    item: Item | None = None  # once it was opened
-    features: str | None = None  # once they were read
-
-    def lacking(self, request: Request) -> tuple[str, ...]:
-        """Words of the request that nothing read so far says."""
-        said = {_stem(word) for word in words_of(f"{self.listing.title} {self.features or ''}")}
-        return tuple(word for word in request.words if _stem(word) not in said)
-
-    def missing_options(self, request: Request) -> tuple[str, ...]:
-        has = self.item.options if self.item else {}
-        return tuple(
-            value for name, value in request.options.items() if value not in has.get(name, ())
-        )
-
-    def regret(self, request: Request) -> tuple[int, int, int]:
-        """What would be wrong with buying it."""
-        too_dear = request.limit is not None and self.listing.price > request.limit
-        return len(self.missing_options(request)), int(too_dear), len(self.lacking(request))
-
-    def is_enough(self, request: Request, share: float) -> bool:
-        """Whether it has the options, and so much of what was asked for is said of it."""
-        missing, too_dear, lacking = self.regret(request)
-        return not missing and not too_dear and lacking <= (1 - share) * len(request.words)
-
-
-def _stem(word: str) -> str:
-    return word.removesuffix("s")
-
-
-@dataclass
 class ReadingExpert:
     """Plays one episode: tell it each observation, ask it for each decision."""
 
     request: Request
-    rng: random.Random  # breaks ties between results that look equally good
+    rng: random.Random  # what it draws, where it wanders
     max_steps: int = 15
     max_pages: int = 3  # of results it leafs through
     enough: float = 1.0  # share of the wish's words that have to be said of a product
+    wandering: float = 0.0  # chance to open any product instead of the most promising
 
     known: dict[str, Known] = field(default_factory=dict)  # by product id, in order of results
     here: Known | None = None  # whose page is open
     results: Results | None = None  # if they are open
-    chosen: set[str] = field(default_factory=set)  # option names of the product that is open
+    chosen: dict[str, str] = field(default_factory=dict)  # option values by name, of the item
     num_steps: int = 0
-    is_at_features: bool = False
+    is_about: bool = False  # a page about it is open: its features, or the like
+    has_searched: bool = False  # by the last search, for what is asked for
     settled: Known | None = None  # to be bought, whatever it lacks
 
     @classmethod
@@ -102,34 +68,47 @@ class ReadingExpert:
     def see(self, command: str | None, observation: Observation) -> None:
         """The first observation comes without a command."""
         self.num_steps += command is not None
+        if command is not None and command.startswith("search["):
+            self.has_searched = command == self._search.command
         self.results = read_results(observation)
         item = read_item(observation)
-        if self.results is not None:
-            self.here, self.chosen = None, set()
-            for listing in self.results.listings:
-                self.known.setdefault(listing.id, Known(listing, self.results.number))
+        self.is_about = self.here is not None and item is None
+        if self.results is not None or pages.QUERY in observation.admissible:
+            self.here, self.chosen, self.is_about = None, {}, False
+            if self.results is not None and self.has_searched:
+                self._see_results(self.results)
         elif item is not None:
             self._see_item(command or "", item)
-        elif self.here is not None:
-            self.here.features, self.is_at_features = read_about(observation), True
+        elif self.here is not None and command == FEATURES:
+            self.here.features = read_about(observation)
+
+    def _see_results(self, results: Results) -> None:
+        for listing in results.listings:
+            self.known.setdefault(listing.id, Known(listing, results.number))
 
     def _see_item(self, command: str, item: Item) -> None:
-        self.is_at_features = False
         opened = [known for known in self.known.values() if known.listing.command == command]
         if self.here is None and opened:
             self.here = opened[0]
             self.here.item = item
+        value = command.removeprefix("click[").removesuffix("]")
+        if names := [name for name, values in item.options.items() if value in values]:
+            self.chosen[names[-1]] = value
 
     # ---------------------------------------------------------------- what is done
 
     def decide(self) -> Decision:
-        if self.is_at_features and self.here is not None:
+        if self.is_about and self.here is not None:
             lacking = self.here.lacking(self.request)
             return Decision(f"lacks {lacking[0]}" if lacking else "all there", BACK)
         if self.here is not None and self.here.item is not None:
             return self._at_item(self.here, self.here.item)
-        if self.results is not None:
+        if self.results is not None and self.has_searched:
             return self._at_results(self.results)
+        return self._search
+
+    @property
+    def _search(self) -> Decision:
         return Decision("what is asked for: search", f"search[{self.request.query}]")
 
     def _at_item(self, here: Known, item: Item) -> Decision:
@@ -146,8 +125,7 @@ class ReadingExpert:
 
     def _buy(self, item: Item) -> Decision:
         for name, value in self.request.options.items():
-            if name not in self.chosen and value in item.options.get(name, ()):
-                self.chosen.add(name)
+            if self.chosen.get(name) != value and value in item.options.get(name, ()):
                 return Decision(f"{name}: {value}", f"click[{value}]")
         return Decision("all chosen: buy", BUY)
 
@@ -164,25 +142,28 @@ class ReadingExpert:
 
     def _go_to(self, wanted: Known, results: Results) -> Decision:
         thought = f"{wanted.listing.id} is best"
-        if wanted.page_number == results.number:
+        if wanted.listing in results.listings:
             return Decision(f"{thought}: open", wanted.listing.command)
-        forward = wanted.page_number > results.number
-        return Decision(f"{thought}: page", NEXT if forward else BACK)
+        if wanted.page_number > results.number and results.has_next:
+            return Decision(f"{thought}: page", NEXT)
+        if wanted.page_number < results.number:
+            return Decision(f"{thought}: page", BACK)
+        return self._search
 
     def _most_promising(self, results: Results) -> Known | None:
-        """Of those on this page that were not opened; the more is said in the title, the better."""
+        """Of those on this page that were not opened; the more is said in the title, the better.
+
+        Of equally good ones the first: search has read what the title does not say.
+        """
         unseen = [
             known
             for listing in results.listings
             if (known := self.known[listing.id]).item is None
             and (self.request.limit is None or listing.price <= self.request.limit)
         ]
-        ranked = {id(known): rank for rank, known in enumerate(unseen)}
-        return min(
-            unseen,
-            key=lambda known: (len(known.lacking(self.request)), ranked[id(known)]),
-            default=None,
-        )
+        if unseen and self.wandering and self.rng.random() < self.wandering:
+            return self.rng.choice(unseen)
+        return min(unseen, key=lambda known: len(known.lacking(self.request)), default=None)
 
     def _to_buy(self) -> Known | None:
         """A product that has all that is asked for; else the one at hand, once time runs out.

@@ -1,4 +1,4 @@
-"""What a shopper can read: a goal's text, and the text of a page."""
+"""What a shopper can read: a goal's text, the text of a page, and what both say of a product."""
 
 from __future__ import annotations
 
@@ -122,3 +122,38 @@ def read_about(observation: Observation) -> str:
 def lowest_price(tag: str) -> float:
     amount = _AMOUNT.search(tag)
     return float(amount[1]) if amount else 0.0
+
+
+@dataclass
+class Known:
+    """What has been learned of a product."""
+
+    listing: Listing
+    page_number: int
+    item: Item | None = None  # once it was opened
+    features: str | None = None  # once they were read
+
+    def lacking(self, request: Request) -> tuple[str, ...]:
+        """Words of the request that nothing read so far says."""
+        said = {_stem(word) for word in words_of(f"{self.listing.title} {self.features or ''}")}
+        return tuple(word for word in request.words if _stem(word) not in said)
+
+    def missing_options(self, request: Request) -> tuple[str, ...]:
+        has = self.item.options if self.item else {}
+        return tuple(
+            value for name, value in request.options.items() if value not in has.get(name, ())
+        )
+
+    def regret(self, request: Request) -> tuple[int, int, int]:
+        """What would be wrong with buying it."""
+        too_dear = request.limit is not None and self.listing.price > request.limit
+        return len(self.missing_options(request)), int(too_dear), len(self.lacking(request))
+
+    def is_enough(self, request: Request, share: float) -> bool:
+        """Whether it has the options, and so much of what was asked for is said of it."""
+        missing, too_dear, lacking = self.regret(request)
+        return not missing and not too_dear and lacking <= (1 - share) * len(request.words)
+
+
+def _stem(word: str) -> str:
+    return word.removesuffix("s")

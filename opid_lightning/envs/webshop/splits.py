@@ -70,7 +70,11 @@ class GoalSource:
 
     product_id: str
     kind: str
-    count: int
+    sizes: tuple[int, int, int]  # of its parts of train, valid_seen and valid_unseen
+
+    @property
+    def count(self) -> int:
+        return sum(self.sizes)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class GoalTasks(Sequence[Task]):
     def of(cls, split: Split, sources: Iterable[GoalSource]) -> GoalTasks:
         kept, counts = [], array("q")
         for source in sources:
-            if count := split_sizes(source.product_id, source.count)[SPLITS.index(split)]:
+            if count := source.sizes[SPLITS.index(split)]:
                 kept.append(source)
                 counts.append(count)
         return cls(split, kept, array("q", accumulate(counts)))

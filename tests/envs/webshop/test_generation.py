@@ -66,6 +66,28 @@ def test_the_expert_wins_where_the_first_hit_is_often_wrong(env: WebShop) -> Non
     assert longest < 500
 
 
+def test_the_expert_recovers_from_what_others_did(env: WebShop) -> None:
+    """From any page, and with a wrong option chosen."""
+    task = env.task_from("zulu-25-2")  # red, xx-large
+    slips = [
+        ["search[red]", "click[next >]"],
+        ["search[machine washable coat denim red xx large]", "click[sierra-37]", "click[reviews]"],
+        ["search[machine washable denim coat quick drying red]", "click[zulu-25]", "click[pink]"],
+    ]
+    for slip in slips:
+        session = env.open()
+        opening = session.reset(task)
+        expert = ReadingExpert.of(opening.goal, random.Random(0), max_steps=18)
+        expert.see(None, opening.observation)
+        while expert.num_steps < 18:
+            command = slip.pop(0) if slip else expert.decide().command
+            seen = session.step(command)
+            expert.see(command, seen)
+            if seen.done:
+                break
+        assert seen.won
+
+
 def buys_first_hit(env: WebShop, index: int) -> bool:
     session, task = env.open(), env.tasks("valid_unseen")[index]
     goal = session.reset(task).goal

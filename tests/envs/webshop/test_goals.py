@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from opid_lightning.envs.webshop import WebShop
 from opid_lightning.envs.webshop.goals import NO_LIMIT, goal_of, num_goals
 from opid_lightning.envs.webshop.products import Product, product_from
-from opid_lightning.envs.webshop.splits import SPLITS, GoalSource, GoalTasks, split_goals
+from opid_lightning.envs.webshop.splits import (
+    SPLITS,
+    GoalSource,
+    GoalTasks,
+    split_goals,
+    split_sizes,
+)
 from tests.envs.webshop.shop import DRESS, LAMP, SHIRT, attributes, items, wishes, write_shop
 
 ORIGINAL = Path("/work/shared/data/webshop")
@@ -83,8 +89,9 @@ def test_about_a_tenth_of_products_and_a_tenth_of_other_goals_are_held_out() -> 
 
 
 def test_tasks_are_found_by_number_as_they_are_listed() -> None:
-    sources = [GoalSource(f"p{number}", "k", number % 7) for number in range(200)]
-    tasks = GoalTasks.of("train", [source for source in sources if source.count])
+    counts = {f"p{number}": number % 7 for number in range(200)}
+    sources = [GoalSource(name, "k", split_sizes(name, count)) for name, count in counts.items()]
+    tasks = GoalTasks.of("train", sources)
     listed = list(tasks)
     assert len(listed) == len(tasks) == len({task.id for task in listed})
     assert listed == [tasks[i] for i in range(len(tasks))] == tasks[:]

@@ -9,7 +9,7 @@ from opid_lightning.envs.webshop.catalogue import Plan
 from opid_lightning.envs.webshop.generation.words import BRANDS, DEPARTMENTS, SPELLING, Department
 from opid_lightning.envs.webshop.products import LEVEL_MARK, Product, Wish
 
-VERSION = 1  # another one draws other products
+VERSION = 2  # another one draws other products
 NUM_ATTRIBUTES = 3  # of a product: in its title, its first bullet point, and its second
 NUM_VALUES = 3  # of an option
 
@@ -53,8 +53,8 @@ def _draw(name: str, department: Department, rng: random.Random) -> Product:
     brand = rng.choice(BRANDS)
     attributes = rng.sample(department.attributes, NUM_ATTRIBUTES)
     said, found, hidden = attributes
-    wanted = [rng.choice((said, found)), hidden]
-    wish = rng.choice(_WISHES).format(a=wanted[0], hidden=hidden, material=material, type=kind)
+    wanted = rng.choice((said, found))
+    wish = rng.choice(_WISHES).format(a=wanted, hidden=hidden, material=material, type=kind)
     return Product(
         id=name,
         title=f"{brand} {said} {material} {kind}",
@@ -68,6 +68,6 @@ def _draw(name: str, department: Department, rng: random.Random) -> Product:
             option: tuple(sorted(rng.sample(values, NUM_VALUES), key=values.index))
             for option, values in department.options
         },
-        attributes=tuple(attributes),
-        wish=Wish(wish, tuple(wanted)),
+        attributes=(*attributes, material),
+        wish=Wish(wish, (wanted, hidden, material)),
     )
