@@ -130,7 +130,9 @@ def test_an_adapter_is_sampled_from_as_the_trainer_computes_with_it(policy: Poli
 
 def test_an_engine_is_told_its_gpu_and_what_is_started_later_is_not() -> None:
     from vllm.config import ParallelConfig
+    from vllm.envs import disable_envs_cache
 
+    disable_envs_cache()  # which the first engine of a process turns on
     with on_device(3):
         assert ParallelConfig().data_parallel_rank_local == 3
         with on_device(5):  # as said from outside
