@@ -135,7 +135,9 @@ def test_shards_that_do_not_say_whose_they_are_are_refused(tmp_path):
 
 def test_an_adapter_is_trained_by_one_rank_by_two_and_again_by_one(tmp_path):
     """By file to the two, who write shards; the weights beside it are as they were."""
-    alone = finished("fit", tmp_path / "alone", *ADAPTER)
+    alone, quiet = tmp_path / "alone", ("~callbacks.progress_bar", "strategy=auto")
+    typed = (*SETTINGS, *ADAPTER, *quiet, f"trainer.default_root_dir={alone}")
+    assert main(["fit", "conf=keydoor", *typed]) == 0
     first = f"ckpt_path={after(alone, 1)}"
     distributed = "trainer.strategy.save_distributed_checkpoint=true"
     more = (distributed, "trainer.max_epochs=2", "model.activation_checkpointing=true", first)
