@@ -33,11 +33,9 @@ def describe(
 ) -> str:
     size = sum(parameter.numel() for parameter in policy.model.parameters())
     imitation = settings.imitation
-    tasks = ", ".join(f"{len(e.tasks('train')):,} {name}" for name, e in environments.items())
     rows = {
-        "demonstrations": f"{imitation.num_episodes:,} episodes of an expert",
-        "training tasks": tasks,
-        **settings.course.facts(),
+        "demonstrations": f"{imitation.num_episodes:,} episodes",
+        **settings.course.facts(environments),
         "learning rate": f"{imitation.learning_rate:g}",
         "tokens a batch": f"{imitation.batch_tokens:,}",
         "seed": f"{settings.seed}",

@@ -49,5 +49,5 @@ class Course(Protocol):
     ) -> Iterator[Demonstration]:
         """Without end, meant for a training of so many."""
 
-    def facts(self) -> Mapping[str, str]:
+    def facts(self, environments: Mapping[str, Environment]) -> Mapping[str, str]:
         """How the demonstrations are made, for the model card."""

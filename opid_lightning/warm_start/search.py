@@ -122,10 +122,11 @@ class SearchCourse:
             for show, session, task in shown:
                 yield show(session, task, rng)
 
-    def facts(self) -> Mapping[str, str]:
+    def facts(self, environments: Mapping[str, Environment]) -> Mapping[str, str]:
         return {
             "expert": "searches for what the question leads to, and reads",
-            "worlds": f"{self.num_worlds}, none of them the one that is evaluated",
+            "training questions": f"{self.num_worlds * self.num_questions:,} about "
+            f"{self.num_worlds} worlds, none of them the one that is evaluated",
             "random searches": f"{self.noise:.0%}, shown but not imitated",
         }
 

@@ -115,10 +115,11 @@ class WebShopCourse:
             for show, session, task in shown:
                 yield show(session, task, rng)
 
-    def facts(self) -> Mapping[str, str]:
+    def facts(self, environments: Mapping[str, Environment]) -> Mapping[str, str]:
         return {
             "expert": "opens what looks right, compares, and buys",
-            "catalogues": f"{self.num_catalogues}, none of them the one that is evaluated",
+            "training catalogues": f"{self.num_catalogues} of {self.num_products:,} products, none "
+            "of them the one that is evaluated",
             "random clicks": f"{self.noise:.0%}, shown but not imitated",
         }
 

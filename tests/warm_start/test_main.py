@@ -12,7 +12,7 @@ def test_a_course_and_the_training_are_set_side_by_side() -> None:
     warm_start = parse(typed)
     assert warm_start.out == Path("there")
     assert warm_start.course.title == "ALFWorld"
-    assert warm_start.course.facts()["random commands"].startswith("30%")
+    assert warm_start.course.facts({})["random commands"].startswith("30%")
     assert warm_start.imitation.num_episodes == 7
 
 

@@ -69,9 +69,11 @@ class ALFWorldCourse:
                 yield expert(session, task, rng, num_steps)
                 number += 1
 
-    def facts(self) -> Mapping[str, str]:
+    def facts(self, environments: Mapping[str, Environment]) -> Mapping[str, str]:
+        sizes = {name: len(games.tasks("train")) for name, games in environments.items()}
         return {
             "expert": "searches where such things usually lie",
+            "training games": ", ".join(f"{size:,} {name}" for name, size in sizes.items()),
             "random commands": f"{self.noise:.0%}, shown but not imitated",
             "sharpness of the search": f"{self.sharpness:g}",
         }
