@@ -6,6 +6,7 @@ import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from opid_lightning.protocols import Environment, Session
@@ -52,9 +53,12 @@ class Demonstrator:
     step_skill_share: float = 0.2  # of the steps
     unasked_share: float = 0.3  # of the step skills: they ask for what the expert would not do
 
-    def __call__(self, session: Session, task: Task, rng: random.Random) -> Demonstration:
+    def __call__(
+        self, session: Session, task: Task, rng: random.Random, max_steps: int | None = None
+    ) -> Demonstration:
+        """The whole episode, or its first steps."""
         opening = session.reset(task)
-        played = list(self._play(session, task, opening, rng))
+        played = list(islice(self._play(session, task, opening, rng), max_steps))
         steps = tuple(step for step, _, _ in played)
         is_skilled = rng.random() < self.episode_skill_share
         skill = episode_advice(task, steps) if is_skilled else ""

@@ -17,6 +17,7 @@ from opid_lightning.types import Observation, Turn
 from opid_lightning.warm_start.advice import CONFIRMATIONS
 from opid_lightning.warm_start.course import Demonstration
 from opid_lightning.warm_start.demonstrations import Demonstrator
+from opid_lightning.warm_start.lengthening import Lengthening
 from opid_lightning.warm_start.words import WORDS, make_tokenizer
 
 # One token each, and part of the text.
@@ -54,6 +55,8 @@ class WebShopCourse:
     num_catalogues: int = 12
     num_products: int = 1000  # of each
     noise: float = 0.1  # share of commands that are slips
+    short_until: float = 0.5  # share of the training that shows the first steps alone
+    whole_from: float = 0.9  # share of it from which episodes are shown whole
 
     @property
     def title(self) -> str:
@@ -110,10 +113,13 @@ class WebShopCourse:
                 self.noise,
             )
             shown += [(show, catalogue.open(), task) for task in catalogue.tasks("train")]
+        lengthening, number = Lengthening(self.short_until, self.whole_from), 0
         while True:
             rng.shuffle(shown)
             for show, session, task in shown:
-                yield show(session, task, rng)
+                num_steps = lengthening(number / num_episodes, show.environment.max_steps)
+                yield show(session, task, rng, num_steps)
+                number += 1
 
     def facts(self, environments: Mapping[str, Environment]) -> Mapping[str, str]:
         return {

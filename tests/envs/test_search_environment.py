@@ -3,7 +3,6 @@ import pickle
 
 import pytest
 
-from opid_lightning.cli.verbs import main
 from opid_lightning.envs.search import SearchQA
 from opid_lightning.envs.search.environment import MAX_QUERY, NOTHING_FOUND
 from opid_lightning.envs.search.retriever import Service
@@ -116,17 +115,3 @@ def test_a_corpus_without_contents_is_refused_before_anything_is_played(files):
 def test_actions_are_read_as_the_reference_reads_them():
     action = SearchQA().action("<think>x</think><search>Ada</search>", Observation(""))
     assert (action.text, action.is_valid) == ("<search>Ada</search>", True)
-
-
-def test_an_iteration_runs_on_the_generated_questions(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    typed = [
-        "fit", "conf=search", "model=small", "trainer.max_epochs=1",
-        "trainer.limit_val_batches=0", "data.tasks_per_iteration=2", "rollout.group_size=2",
-        "rollout.max_response_tokens=4", f"env.cache={tmp_path}", "env.num_train_questions=20",
-        "env.num_valid_questions=20", "~callbacks.progress_bar",
-        "trainer.enable_progress_bar=false",
-    ]  # fmt: skip
-    assert main(typed) == 0
-    (run,) = (tmp_path / "runs" / "search").iterdir()
-    assert (run / "checkpoints").is_dir()

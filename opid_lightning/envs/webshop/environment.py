@@ -36,7 +36,7 @@ class WebShop:
     max_steps: int = 15
     history_length: int = 2  # turns that a prompt shows
     prompt_style: Literal["instructive", "brief"] = "instructive"
-    win_reward: float = 10.0
+    win_reward: float = 1.0
     reward: Literal["full", "score"] = "full"  # for a score of 1 alone, or by the score
     validity: Literal["format", "admissible"] = "format"  # what makes an action valid
     data: str | None = None  # a folder with the original files; else a catalogue is generated

@@ -17,8 +17,7 @@ from opid_lightning.protocols import Environment
 from opid_lightning.warm_start.alfworld.demonstrations import Demonstrator
 from opid_lightning.warm_start.alfworld.words import alfworld_tokenizer
 from opid_lightning.warm_start.course import Demonstration
-
-SHORT = 3  # steps
+from opid_lightning.warm_start.lengthening import Lengthening
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,11 @@ class ALFWorldCourse:
             expert = Demonstrator(environment, placements, self.sharpness, self.noise)
             session = environment.open()
             shown += [(expert, session, task) for task in tasks]
-        number = 0
+        lengthening, number = Lengthening(self.short_until, self.whole_from), 0
         while True:
             rng.shuffle(shown)
             for expert, session, task in shown:
-                num_steps = self._num_steps(number / num_episodes, expert.environment.max_steps)
+                num_steps = lengthening(number / num_episodes, expert.environment.max_steps)
                 yield expert(session, task, rng, num_steps)
                 number += 1
 
@@ -77,14 +76,6 @@ class ALFWorldCourse:
             "random commands": f"{self.noise:.0%}, shown but not imitated",
             "sharpness of the search": f"{self.sharpness:g}",
         }
-
-    def _num_steps(self, progress: float, max_steps: int) -> int:
-        """How much of an episode is shown.
-
-        Looking a thing up among a few others is learned long before looking it up among many.
-        """
-        grown = (progress - self.short_until) / (self.whole_from - self.short_until)
-        return round(SHORT + (max_steps - SHORT) * min(1.0, max(0.0, grown)))
 
 
 def brief_alfworld(data: Path) -> ALFWorld:

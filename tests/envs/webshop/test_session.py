@@ -60,7 +60,7 @@ def test_from_search_to_purchase(env: WebShop) -> None:
     )
     assert red == item == again, "which options were chosen is not shown, but kept"
     assert parts(features) == ["Back to Search", "< Prev", "Machine wash", "Slim fit"]
-    assert done.done and done.won and done.reward == 10.0 and done.admissible == ()
+    assert done.done and done.won and done.reward == 1.0 and done.admissible == ()
     assert "score (min 0.0, max 1.0): 1.0" in done.text
 
 
