@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from opid_lightning.cli.verbs import main
 from opid_lightning.lm.policy import EMBEDDED
 
-LEAST = {"search": 0.1, "webshop": 0.02}  # of the held-out tasks, before any update
+LEAST = {"search": 0.1, "webshop": 0.05}  # of the held-out tasks, before any update
 
 
 def rows_of(run: Path) -> list[dict[str, str]]:
