@@ -39,6 +39,7 @@ class Rollout:
     skill_tokens: int = 256  # of those, kept free for the skill
     max_response_tokens: int = 512
     temperature: float = 1.0
+    stop: tuple[str, ...] = ()  # texts that end a response, besides the end of the turn
     max_concurrent: int = 64  # live sessions
     # Of a rollout's attempts, how many may lose their sessions before the run stops. A single one
     # never stops it, unless this is 0.
@@ -55,6 +56,8 @@ class Rollout:
             )
         if self.temperature < 0:
             raise ValueError(f"rollout.temperature is {self.temperature}, expected at least 0")
+        if not all(self.stop):
+            raise ValueError(f"rollout.stop is {list(self.stop)}: a blank text would end nothing")
         if not 0 <= self.max_lost_share <= 1:
             raise ValueError(f"rollout.max_lost_share is {self.max_lost_share}, expected 0 to 1")
 
@@ -206,6 +209,7 @@ class _Play:
             prompt_ids=prompt.token_ids,
             max_tokens=self.rollout.max_response_tokens,
             temperature=self.rollout.temperature,
+            stop=self.rollout.stop,
             seed=episode.next_seed(self.seed),
         )
         self.asked[request.id] = episode, prompt

@@ -107,6 +107,7 @@ class SampleRequest:
     temperature: float  # 0 is greedy
     seed: int  # the response depends on this and the prompt, not on its neighbours
     schema: str = ""  # JSON schema that the response has to follow; blank: anything goes
+    stop: tuple[str, ...] = ()  # texts that end it; the token that completes one is its last
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Completion:
     """One sampled response. Its token ids are the truth everywhere; nothing re-tokenises."""
 
     request_id: str
-    token_ids: TokenIds  # with the end-of-turn token, where it was sampled
+    token_ids: TokenIds  # with the end-of-turn token, or that which completed a stop text
     logprobs: tuple[float, ...]  # of each token under the sampler, at its temperature
     text: str  # without special tokens
     is_cut: bool  # ended by the length limit

@@ -119,6 +119,7 @@ class PolicyActor:
             max_tokens=self.rollout.max_response_tokens,
             temperature=0.0,
             seed=0,
+            stop=self.rollout.stop,
         )
         self.generation.submit(request)
         (completion,) = self.generation.collect()

@@ -14,6 +14,7 @@ from opid_lightning.protocols import Generation
 from opid_lightning.sampling.positions import check_positions
 from opid_lightning.sampling.replica import unsharded
 from opid_lightning.sampling.schemas import check_is_free
+from opid_lightning.sampling.stopping import decoding, stopped_at
 from opid_lightning.sampling.whole_prompts import Drawn, WholePrompts
 from opid_lightning.types import Completion, Policy, SampleRequest
 
@@ -121,10 +122,13 @@ class _Batches:
         ids = ids[: request.max_tokens]
         end = next((i for i, token in enumerate(ids) if token in self.stop_ids), None)
         ids = ids if end is None else ids[: end + 1]
+        decode = decoding(self.policy.tokenizer)
+        stopped = stopped_at(ids, request.stop, decode)
+        ids = ids[:stopped]
         return Completion(
             request_id=request.id,
             token_ids=tuple(ids),
             logprobs=tuple(logprobs[: len(ids)]),
-            text=self.policy.tokenizer.decode(ids, skip_special_tokens=True),
-            is_cut=end is None,
+            text=decode(ids),
+            is_cut=end is None and stopped is None,
         )

@@ -88,7 +88,9 @@ class OverHTTP:
             "max_tokens": request.max_tokens,
             "stop_token_ids": list(self.stop_ids),
             "logprobs": 0,  # of the sampled token alone
-            "detokenize": False,
+            "stop": list(request.stop),
+            "include_stop_str_in_output": True,  # or it would take tokens back
+            "detokenize": bool(request.stop),
         }
         if request.schema:
             settings["structured_outputs"] = {"json": request.schema}

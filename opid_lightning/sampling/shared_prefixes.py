@@ -13,6 +13,7 @@ from torch import Tensor
 from opid_lightning.sampling.gumbel import GumbelDraws
 from opid_lightning.sampling.key_value_table import KeyValueTable, num_layers
 from opid_lightning.sampling.prefix_cache import Match, PrefixCache
+from opid_lightning.sampling.stopping import Decode, decoding, has_just_stopped
 from opid_lightning.sampling.whole_prompts import Drawn
 from opid_lightning.types import Policy, SampleRequest, TokenIds
 
@@ -36,6 +37,7 @@ class _Responses:
     """What was drawn for each request so far."""
 
     requests: list[SampleRequest]
+    decode: Decode
     drawn: list[Drawn] = field(init=False)
     rows: list[int] = field(init=False)  # the request of each row that still is computed
 
@@ -55,6 +57,7 @@ class _Responses:
             for place, row in enumerate(self.rows)
             if len(self.drawn[row][0]) < self.requests[row].max_tokens
             and stop_ids.isdisjoint(self.drawn[row][0])
+            and not has_just_stopped(self.drawn[row][0], self.requests[row].stop, self.decode)
         ]
 
     def select(self, rows: Sequence[int]) -> None:
@@ -71,6 +74,7 @@ class SharedPrefixes:
         self.model: Any = policy.model
         self.pad_id: int = policy.tokenizer.pad_token_id
         self.stop_ids = frozenset(stop_ids)
+        self.decode = decoding(policy.tokenizer)
         self.num_layers = num_layers(policy.model)
         self.stored = PrefixCache(max_tokens)
         self.device = next(policy.model.parameters()).device
@@ -88,7 +92,8 @@ class SharedPrefixes:
         self._store(prompts, width, table)
         table.open(slice(None), 0, width)
         rows = {prompt.token_ids: row for row, prompt in enumerate(prompts)}
-        responses = _Responses(sorted(requests, key=lambda one: rows[one.prompt_ids]))
+        by_row = sorted(requests, key=lambda one: rows[one.prompt_ids])
+        responses = _Responses(by_row, self.decode)
         if len(prompts) < len(requests):
             copied = [rows[request.prompt_ids] for request in responses.requests]
             table.select(copied)

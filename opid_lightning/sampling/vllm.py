@@ -120,7 +120,9 @@ class InProcess:
             max_tokens=request.max_tokens,
             stop_token_ids=list(self.stop_ids),
             logprobs=0,  # of the sampled token alone
-            detokenize=False,
+            stop=list(request.stop),
+            include_stop_str_in_output=True,  # or it would take tokens back
+            detokenize=bool(request.stop),
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         self.asked[request.id] = request

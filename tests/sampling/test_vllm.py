@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.lora import LoRA
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.rollout import Rollout
+from opid_lightning.sampling.stopping import decoding, stopped_at
 from opid_lightning.sampling.vllm import VLLM
 from opid_lightning.sampling.vllm_engine import DEVICE, Engine, on_device
 from opid_lightning.sampling.weights import Manifest, WeightSyncError, manifest_of
@@ -101,6 +102,20 @@ def test_a_response_ends_with_its_end_token_or_is_marked_as_cut(policy: Policy) 
         assert "<|end|>" not in completion.text  # without special tokens
         assert cut[name].is_cut and cut[name].token_ids == completion.token_ids[:3]
     assert not all(completion.is_cut for completion in whole.values())
+
+
+def test_a_stop_text_ends_a_response_with_the_token_that_completes_it(policy: Policy) -> None:
+    asked = requests(policy, 8)
+    whole = answers(SAMPLER, policy, asked)
+    stop = ("</action>", " 1")
+    early = answers(SAMPLER, policy, [replace(one, stop=stop) for one in asked])
+    for name, completion in early.items():
+        ids = completion.token_ids
+        end = stopped_at(whole[name].token_ids, stop, decoding(policy.tokenizer))
+        assert ids == whole[name].token_ids[:end]
+        assert completion.logprobs == pytest.approx(whole[name].logprobs[:end], abs=1e-4)
+        assert completion.is_cut is (end is None and whole[name].is_cut)
+    assert any(len(c.token_ids) < len(whole[name].token_ids) for name, c in early.items())
 
 
 def test_new_weights_are_sampled_from_and_versions_count_syncs(policy: Policy) -> None:

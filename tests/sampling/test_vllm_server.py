@@ -19,6 +19,7 @@ from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.sampling.server_client import ServerRefusedError
 from opid_lightning.sampling.server_fleet import ServersLostError
 from opid_lightning.sampling.server_generation import OverHTTP
+from opid_lightning.sampling.stopping import decoding, stopped_at
 from opid_lightning.sampling.vllm_server import _FLEETS, VLLMServer, stop_servers
 from opid_lightning.sampling.weights import WeightSyncError
 from opid_lightning.servers.process import ServerProcess
@@ -322,9 +323,12 @@ def test_a_real_server_is_killed_in_a_rollout_which_goes_on_as_if_it_had_not_bee
     words = small.tokenizer("You see a bed 1, a desk 1.").input_ids
     asked = [SampleRequest(f"r{i}", tuple(words), 32, 1.0, seed=2**62 + i) for i in range(48)]
     asked[5] = replace(asked[5], schema='{"type": "string", "maxLength": 9}')
+    asked[6] = replace(asked[6], stop=("e",))
     undisturbed, _ = answers(sampler, small, asked)
     expected = {completion.request_id: completion for completion in undisturbed}
     assert isinstance(json.loads(expected["r5"].text), str)
+    stopped = expected["r6"].token_ids
+    assert stopped_at(stopped, ("e",), decoding(small.tokenizer)) == len(stopped) < 32
     assert len({completion.token_ids for completion in undisturbed}) > 1
 
     leader = the_server().leader
