@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from opid_lightning.skills.rules import STEP_RULES, Rules, quoted
+from opid_lightning.skills.rules import EPISODE_RULES, STEP_RULES, Rules, quoted
 from opid_lightning.types import (
     Action,
     Completion,
@@ -20,6 +20,7 @@ CONFIRMATIONS = (
     "Choose {action} now, as it opens up new possibilities.",
     "Choose {action} now, as it is what the task rewards.",
 )
+ALL_ADVICE = (*EPISODE_RULES.values(), *STEP_RULES.values(), *CONFIRMATIONS)
 
 
 def episode_advice(task: Task, steps: tuple[Step, ...]) -> str:

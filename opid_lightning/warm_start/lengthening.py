@@ -1,10 +1,22 @@
-"""Episodes that are shown in part at first."""
+"""In which order episodes are shown, and how much of them at first."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 SHORT = 3  # steps
+
+_Shown = TypeVar("_Shown")
+
+
+def again_and_again(shown: list[_Shown], rng: random.Random) -> Iterator[_Shown]:
+    """All in a new order each time."""
+    while True:
+        rng.shuffle(shown)
+        yield from shown
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from opid_lightning.envs.search.world import corpus_of, questions_of
 from opid_lightning.envs.search.world.names import YEARS
 from opid_lightning.envs.search.world.wording import RELATIONS
 from opid_lightning.protocols import Environment
-from opid_lightning.skills.rules import EPISODE_RULES, STEP_RULES
 from opid_lightning.types import Observation, Turn
-from opid_lightning.warm_start.advice import CONFIRMATIONS
+from opid_lightning.warm_start.advice import ALL_ADVICE
 from opid_lightning.warm_start.course import Demonstration
 from opid_lightning.warm_start.demonstrations import Demonstrator
-from opid_lightning.warm_start.words import WORDS, make_tokenizer
+from opid_lightning.warm_start.lengthening import again_and_again
+from opid_lightning.warm_start.words import WORDS, make_tokenizer, often
 
 # One token each, and part of the text.
 TAGS = tuple(
@@ -94,13 +94,9 @@ class SearchCourse:
         for world in (environment.world for environment in self._worlds):
             texts += _read(corpus_of(world), "contents")
             texts += _read(questions_of(world, "train"), "question")
-        advice = [*EPISODE_RULES.values(), *STEP_RULES.values(), *CONFIRMATIONS]
         asked = [f" {relation.name} and not found unknown" for relation in RELATIONS]
         years = [f" {year}" for year in YEARS]
-        for text in (*texts, *advice, *asked, *years):
-            yield from (f" {text}" for _ in range(3))  # a word that is rare is one token too
-        for phrase in PHRASES:
-            yield from (phrase for _ in range(50))
+        yield from often((*texts, *ALL_ADVICE, *asked, *years), PHRASES)
 
     def demonstrations(
         self, environments: Mapping[str, Environment], num_episodes: int, seed: int
@@ -117,10 +113,8 @@ class SearchCourse:
             )
             shown += [(show, world.open(), task) for task in world.tasks("train")]
         rng = random.Random(seed)
-        while True:
-            rng.shuffle(shown)
-            for show, session, task in shown:
-                yield show(session, task, rng)
+        for show, session, task in again_and_again(shown, rng):
+            yield show(session, task, rng)
 
     def facts(self, environments: Mapping[str, Environment]) -> Mapping[str, str]:
         return {

@@ -12,13 +12,12 @@ from typing import Any
 from opid_lightning.envs.webshop import WebShop
 from opid_lightning.envs.webshop.expert import Decision, ReadingExpert
 from opid_lightning.protocols import Environment
-from opid_lightning.skills.rules import EPISODE_RULES, STEP_RULES
 from opid_lightning.types import Observation, Turn
-from opid_lightning.warm_start.advice import CONFIRMATIONS
+from opid_lightning.warm_start.advice import ALL_ADVICE
 from opid_lightning.warm_start.course import Demonstration
 from opid_lightning.warm_start.demonstrations import Demonstrator
-from opid_lightning.warm_start.lengthening import Lengthening
-from opid_lightning.warm_start.words import WORDS, make_tokenizer
+from opid_lightning.warm_start.lengthening import Lengthening, again_and_again
+from opid_lightning.warm_start.words import WORDS, make_tokenizer, often
 
 # One token each, and part of the text.
 TAGS = ("<think>", "</think>", "<action>", "</action>", "</think><action>")
@@ -91,12 +90,8 @@ class WebShopCourse:
         for demonstration in islice(self.demonstrations({}, 1, seed=0), 1000):
             last = demonstration.examples[-1]
             yield f"{last.prompt.text} {last.response}"
-        advice = (*EPISODE_RULES.values(), *STEP_RULES.values(), *CONFIRMATIONS)
         numbers = tuple(f" {number} -{number}" for number in range(300))
-        for text in (*advice, *numbers):
-            yield from (f" {text}" for _ in range(3))  # a word that is rare is one token too
-        for phrase in PHRASES:
-            yield from (phrase for _ in range(50))
+        yield from often((*ALL_ADVICE, *numbers), PHRASES)
 
     def demonstrations(
         self, environments: Mapping[str, Environment], num_episodes: int, seed: int
@@ -113,13 +108,10 @@ class WebShopCourse:
                 self.noise,
             )
             shown += [(show, catalogue.open(), task) for task in catalogue.tasks("train")]
-        lengthening, number = Lengthening(self.short_until, self.whole_from), 0
-        while True:
-            rng.shuffle(shown)
-            for show, session, task in shown:
-                num_steps = lengthening(number / num_episodes, show.environment.max_steps)
-                yield show(session, task, rng, num_steps)
-                number += 1
+        lengthening = Lengthening(self.short_until, self.whole_from)
+        for number, (show, session, task) in enumerate(again_and_again(shown, rng)):
+            num_steps = lengthening(number / num_episodes, show.environment.max_steps)
+            yield show(session, task, rng, num_steps)
 
     def facts(self, environments: Mapping[str, Environment]) -> Mapping[str, str]:
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 MAX_WORDS = 4096
@@ -16,6 +16,14 @@ CHAT_TEMPLATE = (
 )
 # How any text falls into words, numbers and signs; what stands before a word belongs to it.
 WORDS = (r" ?[A-Za-z]+", r" ?\d+", r"\n", r" ?[^\sA-Za-z\d]", r"\s")
+
+
+def often(texts: Iterable[str], phrases: Iterable[str]) -> Iterator[str]:
+    """So that a rare word is one token too, and so is each of the phrases as a whole."""
+    for text in texts:
+        yield from (f" {text}" for _ in range(3))
+    for phrase in phrases:
+        yield from (phrase for _ in range(50))
 
 
 def make_tokenizer(corpus: Iterable[str], chunks: Sequence[str], tags: Sequence[str]) -> Any:

@@ -17,7 +17,7 @@ from opid_lightning.protocols import Environment
 from opid_lightning.warm_start.alfworld.demonstrations import Demonstrator
 from opid_lightning.warm_start.alfworld.words import alfworld_tokenizer
 from opid_lightning.warm_start.course import Demonstration
-from opid_lightning.warm_start.lengthening import Lengthening
+from opid_lightning.warm_start.lengthening import Lengthening, again_and_again
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,10 @@ class ALFWorldCourse:
             expert = Demonstrator(environment, placements, self.sharpness, self.noise)
             session = environment.open()
             shown += [(expert, session, task) for task in tasks]
-        lengthening, number = Lengthening(self.short_until, self.whole_from), 0
-        while True:
-            rng.shuffle(shown)
-            for expert, session, task in shown:
-                num_steps = lengthening(number / num_episodes, expert.environment.max_steps)
-                yield expert(session, task, rng, num_steps)
-                number += 1
+        lengthening = Lengthening(self.short_until, self.whole_from)
+        for number, (expert, session, task) in enumerate(again_and_again(shown, rng)):
+            num_steps = lengthening(number / num_episodes, expert.environment.max_steps)
+            yield expert(session, task, rng, num_steps)
 
     def facts(self, environments: Mapping[str, Environment]) -> Mapping[str, str]:
         sizes = {name: len(games.tasks("train")) for name, games in environments.items()}
