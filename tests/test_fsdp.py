@@ -41,7 +41,7 @@ def finished(verb, folder, *overrides):
     command = [sys.executable, "-m", "opid_lightning", verb, "conf=keydoor", *SETTINGS]
     command.append(f"trainer.default_root_dir={folder}")
     done = subprocess.run([*command, *overrides], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[:3000] + " [...] " + done.stderr[-3000:]
     return folder
 
 
