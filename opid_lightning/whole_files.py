@@ -41,27 +41,46 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
     Where filling fails, the draft is removed and `folder` stays as it was. Of two processes that
     fill the same folder at once, either wins.
     """
+    with _draft_beside(folder) as draft:
+        yield draft
+        draft.chmod(0o755)
+        old = draft.with_name(f"{draft.name}-old")
+        with suppress(FileNotFoundError):
+            folder.rename(old)
+        try:
+            _rename_unless_there(draft, folder)
+        finally:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def folder_made_once(folder: Path) -> Iterator[Path]:
+    """The same for what comes out alike whoever makes it: nobody's folder is taken away.
+
+    Of two processes that make it at once, the first wins, and may be reading it already.
+    """
+    with _draft_beside(folder) as draft:
+        yield draft
+        draft.chmod(0o755)
+        _rename_unless_there(draft, folder)
+
+
+@contextmanager
+def _draft_beside(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f"{DRAFT}{folder.name}-", dir=folder.parent))
     try:
         yield draft
-        draft.chmod(0o755)
-        _take_place(draft, folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _take_place(draft: Path, folder: Path) -> None:
-    old = draft.with_name(f"{draft.name}-old")
-    with suppress(FileNotFoundError):
-        folder.rename(old)
+def _rename_unless_there(draft: Path, folder: Path) -> None:
     try:
         draft.rename(folder)
     except OSError:
         if not folder.is_dir():  # else another process was first
             raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def keep_names(folder: Path) -> None:

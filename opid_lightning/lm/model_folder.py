@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 from opid_lightning.lm.policy import PolicySource, load_policy, locate
+from opid_lightning.user_cache import cache_folder
+from opid_lightning.whole_files import folder_made_once
 
 
 def model_folder(path: str) -> str:
@@ -20,7 +19,7 @@ def model_folder(path: str) -> str:
     location, gguf = locate(path)
     if not gguf:
         return location
-    folder = _user_cache() / f"{path}-{model_version(path)[:12]}"
+    folder = cache_folder("models") / f"{path}-{model_version(path)[:12]}"
     if not folder.is_dir():
         _write(path, folder)
     return str(folder)
@@ -35,22 +34,7 @@ def model_version(path: str) -> str:
 
 
 def _write(path: str, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Made aside and renamed: one that is stopped leaves no half, and of two one wins.
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
-    try:
-        policy = load_policy(PolicySource(path))
+    policy = load_policy(PolicySource(path))
+    with folder_made_once(folder) as draft:
         policy.model.save_pretrained(draft)  # type: ignore[operator]
         policy.tokenizer.save_pretrained(draft)
-        draft.chmod(0o755)
-        draft.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _user_cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "opid_lightning" / "models"

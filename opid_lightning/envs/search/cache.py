@@ -1,17 +1,9 @@
-"""Where generated data and indices are kept from run to run."""
+"""What tells files apart whose indices are kept from run to run."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
-
-
-def cache_folder(given: str | None) -> Path:
-    if given:
-        return Path(given).expanduser()
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "opid_lightning" / "search"
 
 
 def fingerprint(path: Path, by_path: bool = False) -> str:

@@ -21,7 +21,7 @@ from opid_lightning.envs.webshop.splits import GoalSource, GoalTasks, split_size
 from opid_lightning.envs.webshop.store import ProductStore, write_products
 from opid_lightning.protocols import Split
 from opid_lightning.retrieval import Document, Index, build_index
-from opid_lightning.whole_files import folder_written_whole
+from opid_lightning.whole_files import folder_made_once
 
 VERSION = 2  # of the files: another version is built beside
 MAX_HITS = 50  # of a search, as in the original
@@ -47,7 +47,7 @@ def build(plan: Plan, root: Path) -> Path:
     """The folder that holds the catalogue; it is made if this is the first time."""
     folder = plan.folder(root)
     if not folder.is_dir():
-        with folder_written_whole(folder) as draft:
+        with folder_made_once(folder) as draft:
             _write(plan, draft)
     return folder
 

@@ -23,6 +23,7 @@ from opid_lightning.envs.webshop.reward import Score, score
 from opid_lightning.envs.webshop.session import WebShopSession
 from opid_lightning.protocols import Session, Split
 from opid_lightning.types import Action, Observation, PromptText, Task, Turn
+from opid_lightning.user_cache import cache_folder
 
 FALLBACK_LENGTH = 20  # characters of a response without tags that become its action
 
@@ -149,7 +150,7 @@ class WebShop:
 
     @cached_property
     def _folder(self) -> Path:
-        root = Path(self.cache).expanduser() if self.cache else _user_cache()
+        root = cache_folder("webshop", self.cache)
         if self.is_generated:
             return build(generation_plan(self.num_products, self.catalogue_seed), root)
         files = find_files(self.data, self.products_file, self.attributes_file, self.human_file)
@@ -178,8 +179,3 @@ def original_plan(files: OriginalFiles) -> Plan:
 def _opened(folder: Path, process: int) -> Catalogue:
     _log.info("process %d shops in %s", process, folder)
     return Catalogue(folder)
-
-
-def _user_cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "opid_lightning" / "webshop"

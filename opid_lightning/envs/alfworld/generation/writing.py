@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +15,8 @@ from opid_lightning.envs.alfworld.generation.goals import draw_goal
 from opid_lightning.envs.alfworld.generation.problem import write_problem
 from opid_lightning.envs.alfworld.generation.walkthrough import walk
 from opid_lightning.envs.alfworld.stock import shipped
+from opid_lightning.user_cache import cache_folder
+from opid_lightning.whole_files import folder_made_once
 
 VERSION = 3  # of what a seed yields; part of the cache's key
 GOAL_PLACE = "UNKNOWN GOAL"  # in alfworld's grammar
@@ -71,30 +70,21 @@ def generate(split: str, num_games: int, seed: int) -> Iterator[Game]:
         yield Game(folder, room, goal.words(rng), seed)
 
 
-def generated_games(num_train: int, num_valid: int, seed: int, cache_folder: str | None) -> Path:
+def generated_games(num_train: int, num_valid: int, seed: int, games_cache: str | None) -> Path:
     """The folder that holds them; they are made there if this is the first time."""
-    folder = games_folder(num_train, num_valid, seed, cache_folder)
+    folder = games_folder(num_train, num_valid, seed, games_cache)
     if not folder.is_dir():
-        root = folder.parent
         sizes = {"train": num_train, "valid_seen": num_valid, "valid_unseen": num_valid}
-        root.mkdir(parents=True, exist_ok=True)
-        # Made aside and renamed: a run that is stopped leaves no half set, and of two runs
-        # that start together one wins.
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=root))
-        try:
+        with folder_made_once(folder) as draft:
             for split, num_games in sizes.items():
                 for game in generate(split, num_games, seed):
                     _write(draft / RELEASE / game.folder, game)
-            draft.chmod(0o755)
-            _publish(draft, folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
     return folder
 
 
-def games_folder(num_train: int, num_valid: int, seed: int, cache_folder: str | None) -> Path:
+def games_folder(num_train: int, num_valid: int, seed: int, games_cache: str | None) -> Path:
     """Where such games are kept, made already or not."""
-    root = Path(cache_folder).expanduser() if cache_folder else _user_cache()
+    root = cache_folder("alfworld", games_cache)
     return root / f"games-v{VERSION}-seed{seed}-train{num_train}-valid{num_valid}"
 
 
@@ -102,19 +92,6 @@ def _write(folder: Path, game: Game) -> None:
     folder.mkdir(parents=True)
     for name, text in game.files().items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
-
-
-def _publish(draft: Path, folder: Path) -> None:
-    try:
-        draft.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-
-
-def _user_cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "opid_lightning" / "alfworld"
 
 
 @cache

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from opid_lightning.envs.search.cache import cache_folder, fingerprint
+from opid_lightning.envs.search.cache import fingerprint
 from opid_lightning.envs.search.passages import Passage, read_passages
 from opid_lightning.retrieval import Document, Index, is_built, open_or_build
+from opid_lightning.user_cache import cache_folder
 
 
 class Retriever(Protocol):
@@ -59,4 +60,4 @@ def is_indexed(corpus: Path, cache: str | None = None) -> bool:
 
 def index_folder(corpus: Path, cache: str | None) -> Path:
     """One for each corpus, by its path."""
-    return cache_folder(cache) / "indices" / fingerprint(corpus, by_path=True)
+    return cache_folder("search", cache) / "indices" / fingerprint(corpus, by_path=True)

@@ -10,12 +10,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
-from opid_lightning.envs.search.cache import cache_folder
 from opid_lightning.envs.search.world.facts import Facts, invent
 from opid_lightning.envs.search.world.passages import tell
 from opid_lightning.envs.search.world.questions import ask
 from opid_lightning.protocols import Split
-from opid_lightning.whole_files import folder_written_whole
+from opid_lightning.user_cache import cache_folder
+from opid_lightning.whole_files import folder_made_once
 
 VERSION = 1  # of what a seed yields; part of the folder's name
 CORPUS = "corpus.jsonl"
@@ -41,7 +41,7 @@ class World:
     def folder(self) -> Path:
         """Made already or not."""
         name = f"world-v{VERSION}-seed{self.seed}-train{self.num_train}-valid{self.num_valid}"
-        return cache_folder(self.cache) / name
+        return cache_folder("search", self.cache) / name
 
     def count(self, split: Split) -> int:
         return self.num_train if split == "train" else self.num_valid
@@ -59,7 +59,7 @@ def questions_of(world: World, split: Split) -> Path:
 def _made(world: World) -> Path:
     if not world.folder.is_dir():
         facts = invent(world.seed)
-        with folder_written_whole(world.folder) as draft:
+        with folder_made_once(world.folder) as draft:
             _write(draft / CORPUS, (vars(passage) for passage in tell(facts, world.seed)))
             for split in get_args(Split):
                 _write(draft / f"{split}.jsonl", _rows(facts, split, world))

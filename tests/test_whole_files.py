@@ -1,0 +1,33 @@
+"""Folders that are there as a whole, when two processes make one at the same time."""
+
+from pathlib import Path
+
+import pytest
+
+from opid_lightning.whole_files import folder_made_once, folder_written_whole
+
+
+def test_what_is_made_once_stays_with_the_first(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    with folder_made_once(folder) as second:
+        (second / "by").write_text("second")
+        with folder_made_once(folder) as first:
+            (first / "by").write_text("first")
+    assert (folder / "by").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_what_is_written_takes_the_place_of_what_was_there(tmp_path: Path) -> None:
+    folder = tmp_path / "written"
+    for by in ("first", "second"):
+        with folder_written_whole(folder) as draft:
+            (draft / "by").write_text(by)
+    assert (folder / "by").read_text() == "second"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("fill", [folder_made_once, folder_written_whole])
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, fill) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(RuntimeError), fill(tmp_path / "made"):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
