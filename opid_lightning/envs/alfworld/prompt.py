@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from opid_lightning.envs.window import last_turns
 from opid_lightning.types import Observation, PromptText, Turn
 
 GOAL_MARK = "Your task is to:"
@@ -69,10 +70,8 @@ def write_brief_prompt(
     tokens of a step's situation begin with those of the step before. The first line is the
     oldest observation given, whatever the window.
     """
-    turns = history[-history_length:] if history_length else ()
-    seen = [turn.observation for turn in turns[1:]] + [observation]
     lines = [_seen(history[0].observation if history else observation)]
-    for turn, after in zip(turns, seen, strict=False):  # without turns there is one more seen
+    for turn, after in last_turns(history, observation, history_length):
         lines.append(f"> {turn.action.text}\n{_seen(after)}")
     return PromptText("", "\n".join(lines), f"Your turn. Your goal: {goal}")
 

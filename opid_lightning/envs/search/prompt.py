@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from opid_lightning.envs.window import last_turns
 from opid_lightning.types import Observation, PromptText, Turn
 
 NOTHING_DONE = "(neither a search nor an answer)"
@@ -69,10 +70,8 @@ def write_brief_prompt(
 
 def _exchanges(history: Sequence[Turn], observation: Observation, history_length: int) -> list[str]:
     """Each action of the window, and what it brought, which is the observation of the next turn."""
-    turns = history[-history_length:] if history_length else ()
-    brought = [turn.observation for turn in turns[1:]] + [observation]
     lines = list[str]()
-    for turn, after in zip(turns, brought, strict=False):  # without turns there is one more
+    for turn, after in last_turns(history, observation, history_length):
         lines.append(turn.action.text or NOTHING_DONE)
         if after.text:
             lines.append(after.text)

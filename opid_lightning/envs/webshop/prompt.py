@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from opid_lightning.envs.webshop import pages
+from opid_lightning.envs.window import last_turns
 from opid_lightning.types import Observation, PromptText, Turn
 
 _REQUEST = (
@@ -69,11 +70,9 @@ def write_brief_prompt(
     tokens of a step's situation begin with those of the step before. The first line is the
     oldest observation given, whatever the window. A page that stands above is not written again.
     """
-    turns = history[-history_length:] if history_length else ()
-    seen = [turn.observation for turn in turns[1:]] + [observation]
     pages_shown = [brief(history[0].observation if history else observation)]
     lines = [*pages_shown]
-    for turn, after in zip(turns, seen, strict=False):  # without turns there is one more seen
+    for turn, after in last_turns(history, observation, history_length):
         page = brief(after)
         lines.append(f"> {turn.action.text}\n{AS_BEFORE if page in pages_shown else page}")
         pages_shown.append(page)
