@@ -20,6 +20,7 @@ from opid_lightning.evaluation import (
     Played,
     splits_of,
 )
+from opid_lightning.gate import gate_of
 from opid_lightning.hooks import EvaluationBroadcast, TrainingBroadcast, iteration_number, ranks_of
 from opid_lightning.iteration import Actors, Iteration
 from opid_lightning.learning.advantage import Advantage
@@ -110,9 +111,10 @@ class RolloutDataModule(lightning.LightningDataModule):
         )
 
     def _tasks(self, split: Split) -> Sequence[Task]:
-        tasks = self.env.tasks(split)
+        gate = gate_of(self.env)
+        tasks = [gate.task(task, split) for task in self.env.tasks(split)]
         if not tasks:
-            raise ValueError(f"{type(self.env).__name__} has no tasks in split {split!r}.")
+            raise ValueError(f"{gate.environment} has no tasks in split {split!r}.")
         return tasks
 
     def _sets(self, evaluated: EvaluatedSplit) -> tuple[EvaluationSet, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from opid_lightning.gate import gate_of
 from opid_lightning.protocols import Environment
 from opid_lightning.types import Action, Observation, Task, Turn
 
@@ -83,9 +84,9 @@ def play(
     """
     max_steps = None if isinstance(actor, Commands | Terminal) else environment.max_steps
     out = out or sys.stdout
-    session = environment.open()
+    session, gate = environment.open(), gate_of(environment)
     try:
-        opening = session.reset(task)
+        opening = gate.opening(session.reset(task), task)
         observation, history = opening.observation, tuple[Turn, ...]()
         _write(out, 0, None, observation)
         while not observation.done and len(history) != max_steps:
@@ -93,7 +94,7 @@ def play(
             if command is None:
                 break
             history = (*history, Turn(observation, Action(command, is_valid=True)))
-            observation = session.step(command)
+            observation = gate.observation(session.step(command), task, len(history) - 1)
             _write(out, len(history), command, observation)
         return observation
     finally:

@@ -12,9 +12,11 @@ from functools import partial
 from typing import Any
 
 from opid_lightning.episodes import Episode
+from opid_lightning.gate import Gate, gate_of, shown
 from opid_lightning.protocols import Environment, Generation, Listener, SessionLostError
 from opid_lightning.sessions import SessionPool, threads_for
 from opid_lightning.types import (
+    Action,
     Completion,
     Observation,
     Prompt,
@@ -112,7 +114,9 @@ class Rollout:
         Raises ValueError where the prompt does not fit even without history.
         """
         budget = self.max_prompt_tokens - self.skill_tokens
-        for num_dropped, text in enumerate(_shortened(environment, goal, history, observation)):
+        gate, step = gate_of(environment), len(history)
+        for num_dropped, answer in enumerate(_shortened(environment, goal, history, observation)):
+            text = gate.prompt(answer, goal, step)
             token_ids = encode(text.text)
             if len(token_ids) <= budget:
                 return Prompt(text, token_ids, num_dropped)
@@ -150,6 +154,10 @@ class _Play:
     ended: dict[tuple[str, int], Trajectory] = field(default_factory=dict)
     lost: list[SessionLostError] = field(default_factory=list)
     num_tokens: int = 0
+    gate: Gate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gate = gate_of(self.sessions.environment)
 
     @property
     def num_live(self) -> int:
@@ -157,7 +165,10 @@ class _Play:
 
     def start(self, task: Task, attempt: int) -> None:
         episode = Episode(task, attempt, self.sessions.take())
-        self._move(_Move(episode, episode.begin), episode.session.reset, task)
+        self._move(_Move(episode, partial(self._begin, episode)), episode.session.reset, task)
+
+    def _begin(self, episode: Episode, answer: object) -> None:
+        episode.begin(self.gate.opening(answer, episode.task))
 
     def go_on(self) -> None:
         """Waits for what comes first, a response or a session that waited, and plays on."""
@@ -170,12 +181,24 @@ class _Play:
             self._settle(self.moving.pop(future), future.result)
 
     def _advance(self, completion: Completion) -> None:
-        check_fresh(completion, self.generation.weight_version)
+        check_completion(completion, self.generation.weight_version)
         episode, prompt = self.asked.pop(completion.request_id)
         self.num_tokens += len(completion.token_ids)
-        action = self.sessions.environment.action(completion.text, episode.observation)
-        move = _Move(episode, partial(episode.add, prompt, completion, action))
+        answer = self.sessions.environment.action(completion.text, episode.observation)
+        action = self.gate.action(answer, episode.task, len(episode.steps))
+        move = _Move(episode, partial(self._add, episode, prompt, completion, action))
         self._move(move, episode.session.step, action.text)
+
+    def _add(
+        self,
+        episode: Episode,
+        prompt: Prompt,
+        completion: Completion,
+        action: Action,
+        answer: object,
+    ) -> None:
+        after = self.gate.observation(answer, episode.task, len(episode.steps))
+        episode.add(prompt, completion, action, after)
 
     def _move(self, move: _Move, call: Callable[[Any], Any], argument: Task | str) -> None:
         if self.threads is None:
@@ -253,8 +276,15 @@ def _shortened(
         previous = text
 
 
-def check_fresh(completion: Completion, weight_version: int) -> None:
-    """Raises where a response does not come from the weights that are served."""
+def check_completion(completion: Completion, weight_version: int) -> None:
+    """Raises where a response cannot be trained on, or is not of the weights that are served."""
+    num_tokens, logprobs = len(completion.token_ids), completion.logprobs
+    if not num_tokens or len(logprobs) != num_tokens or not all(map(math.isfinite, logprobs)):
+        raise ValueError(
+            f"the sampler answered {completion.request_id!r} with {num_tokens} tokens and the "
+            f"log-probs {shown(logprobs)}; expected at least one token, and a finite log-prob "
+            "of each"
+        )
     if completion.weight_version != weight_version:
         raise ValueError(
             f"the response to {completion.request_id!r} was sampled with weights of version "

@@ -22,7 +22,7 @@ from opid_lightning.learning.loss import Loss
 from opid_lightning.lm.policy import PolicySource
 from opid_lightning.loggers import MetricsFile
 from opid_lightning.module import OPIDModule
-from opid_lightning.protocols import Sampler
+from opid_lightning.protocols import Environment, Sampler
 from opid_lightning.rollout import Rollout
 from opid_lightning.sampling.hugging_face import HuggingFace
 from opid_lightning.skills.routing import Routing
@@ -81,9 +81,10 @@ def keydoor_data(
     tasks_per_iteration: int = 4,
     evaluation: Evaluation = EIGHT_TASKS,
     seed: int = 7,
+    env: Environment | None = None,
 ) -> RolloutDataModule:
     return RolloutDataModule(
-        env=Keydoor(),
+        env=env or Keydoor(),
         sampler=sampler or HuggingFace(),
         rollout=rollout,
         routing=Routing(),
@@ -116,11 +117,14 @@ def fit(
     evaluate_every: int = 1,
     policy: str | PolicySource = "keydoor",
     plugins: Sequence[Any] = (),
+    env: Environment | None = None,
 ) -> Run:
     """Trains a policy, keydoor's own if no other, for a few iterations; checkpoints in `folder`."""
     source = PolicySource(policy) if isinstance(policy, str) else policy
     module = OPIDModule(source, loss, optimizer, snapshot=snapshot)
-    data = keydoor_data(advantage, batching, rollout, sampler, tasks_per_iteration, evaluation)
+    data = keydoor_data(
+        advantage, batching, rollout, sampler, tasks_per_iteration, evaluation, env=env
+    )
     checkpoint = ModelCheckpoint(
         folder / "checkpoints", save_last=True, save_top_k=-1, save_on_train_epoch_end=True
     )
