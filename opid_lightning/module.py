@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import lightning
@@ -15,6 +15,7 @@ from torch import Tensor
 from opid_lightning.adapter_checkpoint import KEY, Record, check_same, record_of, trained
 from opid_lightning.checkpoints import check_ends_an_iteration
 from opid_lightning.evaluation import EvaluationResult, Played, result_of
+from opid_lightning.hooks import ranks_of
 from opid_lightning.learning.checks import check_word
 from opid_lightning.learning.loss import Loss
 from opid_lightning.learning.schedule import DECAYS, learning_rate_share
@@ -22,7 +23,7 @@ from opid_lightning.lm.logprobs import response_logprobs
 from opid_lightning.lm.lora import Unadapted
 from opid_lightning.lm.merging import check_sees_trees
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.lm.sharding import clip_gradients, copy_weights
+from opid_lightning.lm.sharding import clip_gradients, copy_weights, gradient_norm, is_finite
 from opid_lightning.loggers import go_on, row_to_come
 from opid_lightning.strategies import Shards, check_adapts
 from opid_lightning.trainer_checks import check_precision
@@ -144,8 +145,9 @@ class OPIDModule(lightning.LightningModule):
             batch.temperature,
             with_entropy=self.loss.needs_entropy,
         )
-        check_finite(logprobs, batch)
+        check_logprobs_finite(logprobs, batch)
         terms = self.loss(logprobs, entropy, batch)
+        check_finite("loss", terms.loss, batch.names)
         return {"loss": terms.loss, "logprobs": logprobs.detach(), "metrics": terms.metrics}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -161,11 +163,27 @@ class OPIDModule(lightning.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
+        self.check_gradient()
         # Lightning's own refuses the norm of FullyShardedDataParallel, which only a model knows.
         if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
             clip_gradients(self.policy.model, gradient_clip_val)
         else:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+    def check_gradient(self) -> None:
+        """Raises before an optimizer step on a gradient that is not finite is taken."""
+        norm = gradient_norm(self.policy.model)
+        # In float16 a scaler expects overflows: it leaves the step out and lowers its scale.
+        if getattr(self.trainer.precision_plugin, "scaler", None) is None:
+            check_finite("gradient norm", torch.tensor(norm))
+
+    def check_weights(self) -> None:
+        """Raises, on every rank, before weights that are not finite are kept."""
+        if not all(ranks_of(self.trainer).gather(is_finite(self.policy.model))):
+            raise ValueError(not_finite("policy's weights", ""))
+
+    def on_train_epoch_end(self) -> None:
+        self.check_weights()
 
     def on_fit_start(self) -> None:
         if self.decay != "none" and (self.trainer.max_epochs or 0) < 1:
@@ -233,6 +251,7 @@ class OPIDModule(lightning.LightningModule):
         check_same(checkpoint.get(KEY), self.adapter, self.source.path)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.check_weights()
         checkpoint["row_to_come"] = row_to_come(self.trainer, checkpoint)
         if self.adapter is not None:
             checkpoint[KEY] = self.adapter
@@ -255,15 +274,26 @@ class OPIDModule(lightning.LightningModule):
         return model.load_state_dict(weights, strict=False, assign=assign)
 
 
-def check_finite(logprobs: Float[Tensor, "B R"], batch: Batch) -> None:
-    """Stops before a step on nonsense is taken; the last checkpoint stays as it is."""
+def check_logprobs_finite(logprobs: Float[Tensor, "B R"], batch: Batch) -> None:
+    """Raises before a step on nonsense is taken; the last checkpoint stays as it is."""
     bad_rows = (~logprobs.isfinite() & batch.response_mask.bool()).any(dim=1).nonzero().flatten()
     if len(bad_rows):
+        raise ValueError(not_finite("log-probs", f" of {batch.names[int(bad_rows[0])]}"))
+
+
+def check_finite(name: str, value: Tensor, rows: Sequence[str] = ()) -> None:
+    if not value.isfinite():
         raise ValueError(
-            f"The policy's log-probs of {batch.names[int(bad_rows[0])]} are not finite; the update "
-            "has diverged or the precision overflows. Go back to the last checkpoint with a lower "
-            "learning rate (optimizer.lr), or use a wider trainer.precision."
+            not_finite(f"{name} ({value.item()})", f" of {rows[0]} ..." if rows else "")
         )
+
+
+def not_finite(what: str, where: str) -> str:
+    return (
+        f"The {what}{where} are not finite; expected finite numbers. Nothing of it was kept: "
+        "ckpt_path=last resumes from the last finite checkpoint. Lower the learning rate "
+        "(optimizer.lr), or use a wider trainer.precision if bf16-mixed or 16-mixed overflows."
+    )
 
 
 def frozen_copy(model: torch.nn.Module, shares_frozen: bool = False) -> torch.nn.Module:

@@ -1,4 +1,4 @@
-"""Log-probs that are no numbers stop the run, name the row, and leave the checkpoint alone."""
+"""Numbers that are not finite stop the run, by name, and leave the checkpoint alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.keydoor_run import fit
 
 
 class Poison(lightning.Callback):
-    """Makes the policy's weights NaN in the second iteration, as a diverged update would."""
+    """Makes weights or gradients NaN in the second iteration, as a diverged update would."""
 
     def __init__(self, hook: str) -> None:
         self.hook = hook
@@ -26,14 +26,32 @@ class Poison(lightning.Callback):
         if self.hook == "batch end":
             self._poison(trainer, module)
 
+    def on_after_backward(self, trainer: lightning.Trainer, module: Any) -> None:
+        if self.hook == "backward" and trainer.current_epoch == 1:
+            module.model.lm_head.weight.grad.fill_(torch.inf)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        if self.hook == "epoch end":
+            self._poison(trainer, module)
+
     def _poison(self, trainer: lightning.Trainer, module: Any) -> None:
         if trainer.current_epoch == 1:
             module.model.lm_head.weight.data.fill_(torch.nan)
 
 
-@pytest.mark.parametrize("hook", ["epoch start", "batch end"])
-def test_nan_in_training_names_the_row_and_keeps_the_checkpoint(tmp_path: Path, hook: str) -> None:
-    with pytest.raises(ValueError, match=r"log-probs of \S+#\d@\d+ are not finite"):
+@pytest.mark.parametrize(
+    ("hook", "named"),
+    [
+        ("epoch start", r"log-probs of \S+#\d@\d+"),
+        ("batch end", r"log-probs of \S+#\d@\d+"),
+        ("backward", r"gradient norm \((nan|inf)\)"),
+        ("epoch end", "policy's weights"),
+    ],
+)
+def test_what_is_not_finite_is_named_and_keeps_the_checkpoint(
+    tmp_path: Path, hook: str, named: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"The {named} are not finite"):
         fit(tmp_path, [Poison(hook)], iterations=3)
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] == 1

@@ -8,6 +8,8 @@ from typing import Literal, get_args
 from jaxtyping import Float
 from torch import Tensor
 
+from opid_lightning.learning.surrogate import importance_ratio
+
 DistillationMode = Literal["delta", "importance"]
 DISTILLATION_MODES: tuple[str, ...] = get_args(DistillationMode)
 
@@ -38,7 +40,7 @@ def distillation(
         weights = delta if clip is None else delta.clamp(-clip, clip)
         return Distillation(-weights * logprobs, weights, None)
     if mode == "importance":
-        ratio = (logprobs - old_logprobs).exp()
+        ratio = importance_ratio(logprobs, old_logprobs)
         weights = delta * ratio
         weights = weights if clip is None else weights.clamp(-clip, clip)
         return Distillation(-weights, weights.detach(), ratio.detach())

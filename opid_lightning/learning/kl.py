@@ -10,6 +10,8 @@ from typing import Literal, get_args
 from jaxtyping import Float
 from torch import Tensor
 
+from opid_lightning.learning.surrogate import MAX_LOG_RATIO
+
 KLEstimator = Literal["k1", "k2", "k3", "abs"]
 KL_ESTIMATORS: tuple[str, ...] = get_args(KLEstimator)
 
@@ -26,6 +28,8 @@ def kl_estimates(
         case "k2":
             return difference.square() / 2
         case "k3":
-            # The clamp comes last, as in the reference: beyond it there is no gradient.
-            return ((-difference).exp() + difference - 1).clamp(-10, 10)
+            # The last clamp is the reference's: beyond it there is no gradient. The first changes
+            # no value, and keeps exp from overflowing, whose gradient would be NaN.
+            log_ratio = (-difference).clamp(max=MAX_LOG_RATIO)
+            return (log_ratio.exp() + difference - 1).clamp(-10, 10)
     raise NotImplementedError(f"unknown KL estimator {estimator!r}; known: {KL_ESTIMATORS}")

@@ -9,6 +9,9 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 
+MAX_LOG_RATIO = 20.0  # far outside every clip; exp overflows float32 at 88, and its gradient is NaN
+
+
 @dataclass(frozen=True)
 class Surrogate:
     """Losses of tokens, and which of them were clipped."""
@@ -16,6 +19,13 @@ class Surrogate:
     losses: Float[Tensor, "B R"]
     is_clipped: Bool[Tensor, "B R"]
     is_dual_clipped: Bool[Tensor, "B R"]
+
+
+def importance_ratio(
+    logprobs: Float[Tensor, "B R"], old_logprobs: Float[Tensor, "B R"]
+) -> Float[Tensor, "B R"]:
+    """`pi / pi_old`, without a gradient beyond `exp(+-MAX_LOG_RATIO)`."""
+    return (logprobs - old_logprobs).clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp()
 
 
 def ppo_surrogate(
@@ -28,7 +38,7 @@ def ppo_surrogate(
 ) -> Surrogate:
     """`-min(ratio * A, clip(ratio) * A)`, and for A < 0 at most `-dual_clip * A` (1912.09729)."""
     assert dual_clip > 1, f"dual_clip must be above 1, got {dual_clip}"
-    ratio = (logprobs - old_logprobs).exp()
+    ratio = importance_ratio(logprobs, old_logprobs)
     plain = -advantages * ratio
     clipped = -advantages * ratio.clamp(1 - clip_low, 1 + clip_high)
     pessimistic = torch.maximum(plain, clipped)

@@ -124,6 +124,12 @@ def clip_gradients(model: torch.nn.Module, max_norm: float) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
 
 
+def is_finite(model: torch.nn.Module) -> bool:
+    """Whether every weight of this rank's shards is a finite number."""
+    tensors = (p.to_local() if isinstance(p, DTensor) else p for p in model.parameters())
+    return all(bool(tensor.detach().isfinite().all()) for tensor in tensors)
+
+
 def gradient_norm(model: torch.nn.Module) -> float:
     """The 2-norm of all gradients, of all shards. Every rank has to call it."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]

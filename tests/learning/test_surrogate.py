@@ -3,6 +3,8 @@ import math
 import pytest
 import torch
 
+from opid_lightning.learning.distillation import distillation
+from opid_lightning.learning.kl import kl_estimates
 from opid_lightning.learning.surrogate import gspo_surrogate, ppo_surrogate
 
 
@@ -68,3 +70,28 @@ def test_gspo_clips_whole_sequences():
     surrogate = gspo_surrogate(logprobs, torch.zeros(2, 2), advantages, mask, 0.2, 0.2)
     assert surrogate.is_clipped.tolist() == [[True, True], [False, False]]
     assert torch.allclose(surrogate.losses[0], torch.tensor([-1.2, -1.2]))
+
+
+@pytest.mark.parametrize("log_ratio", [-300.0, -89.0, 89.0, 300.0])
+@pytest.mark.parametrize("advantage", [-2.0, 0.0, 2.0])
+def test_gradients_stay_finite_where_the_ratio_overflows(
+    log_ratio: float, advantage: float
+) -> None:
+    def logprobs() -> torch.Tensor:
+        return torch.full((1, 1), log_ratio, requires_grad=True)
+
+    old, mask = torch.zeros(1, 1), torch.ones(1, 1)
+    advantages = torch.full((1, 1), advantage)
+    losses = [
+        lambda x: ppo_surrogate(x, old, advantages, 0.2, 0.2, 3.0).losses,
+        lambda x: gspo_surrogate(x, old, advantages, mask, 0.2, 0.2).losses,
+        lambda x: kl_estimates(x, old, "k3"),
+        lambda x: kl_estimates(-x, old, "k3"),
+        lambda x: distillation(x, old, advantages, "importance", 1.0).losses,
+        lambda x: distillation(x, old, advantages, "importance", None).losses,
+    ]
+    for loss in losses:
+        given = logprobs()
+        value = loss(given).sum()
+        value.backward()
+        assert value.isfinite() and given.grad is not None and given.grad.isfinite().all()
