@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import lightning
@@ -18,12 +20,14 @@ from opid_lightning.types import Batch, Experience
 class PolicyHealth(RolloutCallback):
     """Logs loss terms, ratios, clipping, entropy, gradient norm and the log-prob gap.
 
-    Means are over response tokens of the whole iteration, of all ranks, never over padding.
+    Means are over response tokens of the whole iteration, of all ranks, never over padding; terms
+    of the loss are means over optimizer steps, which count by their rows.
     """
 
     def __init__(self) -> None:
         self._batches: list[dict[str, Tensor]] = []
-        self._terms: dict[str, list[float]] = defaultdict(list)
+        self._terms: dict[str, list[float]] = defaultdict(list)  # of micro-batches
+        self._rows: list[int] = []  # of the optimizer steps that these belong to
         self._grad_norms: list[float] = []
         self._sampler: dict[str, float] = {}
 
@@ -33,6 +37,7 @@ class PolicyHealth(RolloutCallback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._batches.clear()
         self._terms.clear()
+        self._rows.clear()
         self._grad_norms.clear()
 
     def on_train_batch_end(
@@ -41,6 +46,7 @@ class PolicyHealth(RolloutCallback):
         for name, value in outputs["metrics"].items():
             self._terms[name].append(float(value))
         self._terms["total"].append(float(outputs["loss"]) * trainer.accumulate_grad_batches)
+        self._rows.append(batch.totals.num_rows)
         valid = batch.response_mask.bool()
         self._batches.append(
             {
@@ -56,15 +62,16 @@ class PolicyHealth(RolloutCallback):
         self._grad_norms.append(gradient_norm(pl_module.model))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        gathered = ranks_of(trainer).gather((self._batches, self._terms))
-        batches = [batch for part, _ in gathered for batch in part]
+        gathered = ranks_of(trainer).gather((self._batches, self._terms, self._rows))
+        batches = [batch for part, _, _ in gathered for batch in part]
+        rows = [number for _, _, part in gathered for number in part]
         tokens = {name: torch.cat([part[name].cpu() for part in batches]) for name in batches[0]}
         terms = {
-            name: [value for _, part in gathered for value in part[name]] for name in self._terms
+            name: [value for _, part, _ in gathered for value in part[name]] for name in self._terms
         }
         loss = pl_module.loss
         metrics = {
-            **{f"loss/{name}": sum(values) / len(values) for name, values in terms.items()},
+            **{f"loss/{name}": weighted_mean(values, rows) for name, values in terms.items()},
             **ratio_health(tokens["log_ratio"].exp(), 1 - loss.clip_low, 1 + loss.clip_high),
             **sampler_gap(tokens["gap"]),
             **self._sampler,
@@ -73,6 +80,10 @@ class PolicyHealth(RolloutCallback):
             "policy/first_ratio_error": first_ratio_error(batches),
         }
         pl_module.log_dict(metrics, on_step=False, on_epoch=True)
+
+
+def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    return sum(map(operator.mul, values, weights)) / sum(weights)
 
 
 def ratio_health(ratio: Float[Tensor, " N"], low: float, high: float) -> dict[str, float]:
