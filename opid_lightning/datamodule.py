@@ -161,7 +161,7 @@ class RolloutDataModule(lightning.LightningDataModule):
             self._experience,
             self.ranks,
             self.tokenizer.pad_token_id,
-            self.rollout.temperature,
+            self.rollout.max_response_tokens,
             self.batching.layout,
         )
         self.trainer.accumulate_grad_batches = micro_batches.num_of_step

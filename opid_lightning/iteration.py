@@ -83,7 +83,9 @@ class Iteration:
             scored = score_rows(old, reference, rows, plan, temperature, listener, layout, ranks)
         samples = self.advantage(scored)
         lost = sum(lost_parts, Counter())
-        return Experience(number, trajectories, hindsight, samples, plan, means(metrics), lost)
+        return Experience(
+            number, trajectories, hindsight, samples, plan, temperature, means(metrics), lost
+        )
 
     def look_back(self, trajectories: tuple[Trajectory, ...], listener: Listener) -> Hindsight:
         """Collects the skills that were being written while the rollout still went on.

@@ -227,6 +227,7 @@ class Route:
 
     episode_skill: str = ""  # blank: not scored
     step_skill: str = ""
+    fallback_skill: str = ""  # scored as the episode skill where the step skill does not fit
 
     @property
     def level(self) -> RouteLevel:
@@ -243,6 +244,7 @@ class RoutedStep:
     step: Step
     route: Route
     skill_prompt_ids: Mapping[SkillLevel, TokenIds]  # `h~_t`, for the levels that are scored
+    over_budget: tuple[SkillLevel, ...] = ()  # levels whose prompt is too long, so not scored
 
     @property
     def name(self) -> str:
@@ -303,6 +305,7 @@ class Experience:
     hindsight: Hindsight
     samples: tuple[Sample, ...]  # in the order played
     plan: BatchPlan  # in what order, and how batched, they are trained on
+    temperature: float  # of the sampler
     sampler: Mapping[str, float] = dataclasses.field(default_factory=dict)  # how sampling went
     sessions_lost: Mapping[str, int] = dataclasses.field(default_factory=dict)  # by reason
 
@@ -317,7 +320,7 @@ class Totals:
 
     num_rows: int
     num_tokens: int
-    max_response: int
+    max_response: int  # tokens that a response may have: one number the whole run
     num_batches: int  # micro-batches that an optimizer step accumulates
     num_routed_tokens: int  # response tokens that a skill context scored
 

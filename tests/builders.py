@@ -92,9 +92,11 @@ def sample_of(
     old = torch.full((length,), -1.0)
     changes = {level: torch.tensor(values) for level, values in deltas.items()}
     prompts = {level: encode(level) for level in deltas}
+    named = (("episode", route.episode_skill), ("step", route.step_skill))
+    over_budget = tuple(level for level, skill in named if skill and level not in deltas)
     return Sample(
         scored=ScoredStep(
-            routed=RoutedStep(trajectory, trajectory.steps[index], route, prompts),
+            routed=RoutedStep(trajectory, trajectory.steps[index], route, prompts, over_budget),
             old_logprobs=old,
             skill_logprobs={level: old + change for level, change in changes.items()},
         ),
@@ -115,4 +117,5 @@ def experience_of(
         hindsight=hindsight or Hindsight(),
         samples=samples,
         plan=((tuple(range(len(samples))),),),
+        temperature=1.0,
     )

@@ -20,14 +20,17 @@ _MicroBatches = list[tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Batching:
-    """Every optimizer step of an iteration accumulates the same number of micro-batches.
+    """Every optimizer step of an iteration has as many rows as the next, or one more.
+
+    It accumulates the same number of micro-batches. A short step at the end would be a whole step
+    for few rows: with Adam, one row would move the weights as far as all the others.
 
     With `share_prefixes`, the rows of a micro-batch are merged, and what they begin with alike is
     computed once; it pays where a step's prompt continues the one before. Micro-batches then end
     where they share least. The gradient is the same but for rounding.
     """
 
-    mini_batch_rows: int | None = 256  # of an optimizer step; None: all rows in one
+    mini_batch_rows: int | None = 256  # of an optimizer step at most; None: all rows in one
     micro_batch_rows: int | None = None  # of a padded forward at most, however short they are
     ppo_epochs: int = 1  # passes over the iteration's rows
     share_prefixes: bool = False
@@ -62,13 +65,12 @@ class Batching:
         if not sequences:
             raise ValueError("no rows to train on: the rollout returned trajectories without steps")
         generator = torch.Generator().manual_seed(seed)
-        num_rows = self.mini_batch_rows or len(sequences)
+        num_steps = -(-len(sequences) // (self.mini_batch_rows or len(sequences)))
         micro_batches = self._merged if self.share_prefixes else self._padded
         steps = [
-            micro_batches(shuffled[start : start + num_rows], sequences)
+            micro_batches(rows.tolist(), sequences)
             for _ in range(self.ppo_epochs)
-            for shuffled in [torch.randperm(len(sequences), generator=generator).tolist()]
-            for start in range(0, len(sequences), num_rows)
+            for rows in torch.randperm(len(sequences), generator=generator).tensor_split(num_steps)
         ]
         num_batches = -(-max(map(len, steps)) // num_ranks) * num_ranks
         return tuple((*step, *[()] * (num_batches - len(step))) for step in steps)
@@ -90,14 +92,14 @@ class Batching:
         return [tuple(rows[member] for member in tree) for tree in trees]
 
 
-def totals_of(samples: Sequence[Sample], num_batches: int) -> Totals:
+def totals_of(samples: Sequence[Sample], num_batches: int, max_response: int) -> Totals:
     """Sizes of an optimizer step on these samples."""
     lengths = [len(sample.scored.old_logprobs) for sample in samples]
     is_routed = [bool(sample.scored.skill_logprobs) for sample in samples]
     return Totals(
         num_rows=len(samples),
         num_tokens=sum(lengths),
-        max_response=max(lengths),
+        max_response=max_response,
         num_batches=num_batches,
         num_routed_tokens=sum(n for n, routed in zip(lengths, is_routed, strict=True) if routed),
     )

@@ -65,9 +65,18 @@ def test_long_and_short_rows_fill_micro_batches_alike():
     assert [[lengths[row] for row in rows] for rows in step] == [[9], [5], [3, 2], [2, 1, 1], [1]]
 
 
-def test_a_short_last_step_is_filled_with_micro_batches_of_no_rows():
-    plan = Batching(mini_batch_rows=4, micro_batch_rows=1).plan([ROW] * 6, seed=0)
-    assert [[len(rows) for rows in step] for step in plan] == [[1, 1, 1, 1], [1, 1, 0, 0]]
+def test_a_step_of_fewer_micro_batches_is_filled_with_such_of_no_rows():
+    plan = Batching(mini_batch_rows=4, micro_batch_rows=1).plan([ROW] * 7, seed=0)
+    assert [[len(rows) for rows in step] for step in plan] == [[1, 1, 1, 1], [1, 1, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "limit", "steps"),
+    [(257, 256, [129, 128]), (101, 20, [17, 17, 17, 17, 17, 16]), (40, 20, [20, 20]), (3, 9, [3])],
+)
+def test_rows_are_shared_out_evenly_over_optimizer_steps(rows, limit, steps):
+    plan = Batching(mini_batch_rows=limit).plan([ROW] * rows, seed=0)
+    assert [sum(map(len, step)) for step in plan] == steps
 
 
 def test_few_rows_need_few_micro_batches():
@@ -129,7 +138,7 @@ def two_samples():
 
 def test_prompts_end_and_responses_begin_at_one_column():
     samples = two_samples()
-    batch = collate(samples, totals_of(samples, 1), pad_id=0, temperature=0.7)
+    batch = collate(samples, totals_of(samples, 1, 4), pad_id=0, temperature=0.7)
     assert batch.inputs.input_ids.tolist() == [
         # . a  b  c |  x   y   $
         [0, 1, 2, 3, 10, 11, 12],
@@ -151,21 +160,21 @@ def test_prompts_end_and_responses_begin_at_one_column():
 def test_the_routed_context_is_the_step_skill_where_there_is_one():
     steps = [scored(played(1.0), episode=(-2.0, -2.0), step=(-3.0, -3.0))]
     samples = Advantage()(steps)
-    batch = collate(samples, totals_of(samples, 1), pad_id=0, temperature=1.0)
+    batch = collate(samples, totals_of(samples, 1, 4), pad_id=0, temperature=1.0)
     assert batch.skill_logprobs.tolist() == [[-3, -3]]
 
 
 def test_reference_log_probs_are_all_there_or_none():
     with_reference = Advantage()([scored(played(1.0), reference=(-7.0, -8.0))])
-    batch = collate(with_reference, totals_of(with_reference, 1), pad_id=0, temperature=1.0)
+    batch = collate(with_reference, totals_of(with_reference, 1, 4), pad_id=0, temperature=1.0)
     assert batch.reference_logprobs.tolist() == [[-7, -8]]
     mixed = [*with_reference, *two_samples()]
     with pytest.raises(AssertionError):
-        collate(mixed, totals_of(mixed, 1), pad_id=0, temperature=1.0)
+        collate(mixed, totals_of(mixed, 1, 4), pad_id=0, temperature=1.0)
 
 
 def test_a_micro_batch_of_no_rows_is_a_row_that_counts_for_nothing():
-    totals = totals_of(two_samples(), 2)
+    totals = totals_of(two_samples(), 2, 4)
     batch = collate([], totals, pad_id=9, temperature=1.0)
     assert batch.inputs.input_ids.tolist() == [[9, 9]]
     assert batch.inputs.attention_mask.tolist() == [[1, 0]]
@@ -176,7 +185,7 @@ def test_a_micro_batch_of_no_rows_is_a_row_that_counts_for_nothing():
 
 def test_merged_rows_differ_in_their_inputs_alone():
     samples = two_samples()
-    totals = totals_of(samples, 1)
+    totals = totals_of(samples, 1, 4)
     padded = collate(samples, totals, pad_id=0, temperature=0.7)
     merged = collate(samples, totals, 0, 0.7, Batching(share_prefixes=True).layout)
     # Prompts a b c and a b c d, responses x y $ and x $: a b c d x $ x y $
@@ -189,7 +198,7 @@ def test_merged_rows_differ_in_their_inputs_alone():
 
 def test_a_merged_micro_batch_of_no_rows_has_a_gradient_of_zero():
     model = load_policy(PolicySource("keydoor")).model
-    totals = totals_of(two_samples(), 2)
+    totals = totals_of(two_samples(), 2, 4)
     batch = collate([], totals, 9, 1.0, Batching(share_prefixes=True).layout)
     assert batch.inputs.input_ids.tolist() == [[9]]
     assert batch.response_mask.tolist() == [[0]]
@@ -200,6 +209,6 @@ def test_a_merged_micro_batch_of_no_rows_has_a_gradient_of_zero():
 
 
 def test_totals_count_the_whole_optimizer_step():
-    totals = totals_of(two_samples(), num_batches=3)
-    assert (totals.num_rows, totals.num_tokens, totals.max_response) == (2, 5, 3)
+    totals = totals_of(two_samples(), num_batches=3, max_response=4)
+    assert (totals.num_rows, totals.num_tokens, totals.max_response) == (2, 5, 4)
     assert (totals.num_batches, totals.num_routed_tokens) == (3, 3)
