@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from opid_lightning.learning.checks import check_logprobs, check_range, check_word
-from opid_lightning.learning.groups import first_rows, number_groups
+from opid_lightning.learning.groups import first_rows, group_means, number_groups
 from opid_lightning.learning.outcome import (
     GroupNormalisation,
     SingleMember,
@@ -44,9 +44,13 @@ class Advantage:
     penalty_after_normalisation: bool = True
     episode_weight: float = 0.001
     step_weight: float = 0.001
-    # Scales the skill term so that mean |lambda * delta| is this share of mean |A_outcome|, over
-    # trajectories of which a skill scored anything: where an analysis failed, nothing is made up.
+    # Scales the skill term so that mean |lambda * delta| is this share of `outcome_scale`, over
+    # the tokens of trajectories of which a skill scored anything.
     target_ratio: float | None = None
+    # The usual mean |A_outcome + w * A_state| of groups that do not tie: about 1 with `mean_std`,
+    # about 0.4 of a win's reward with `mean`. A setting, as the batch's own mean is 0 where all
+    # groups tie, which is where the skill term is the only signal.
+    outcome_scale: float = 1.0
     normalise_delta: bool = False
     clip_delta: float | None = None
     state_weight: float = 0.0  # GiGPO's step advantage
@@ -64,6 +68,7 @@ class Advantage:
         check_range("advantage.gamma", self.gamma, at_least=0, at_most=1)
         if self.target_ratio is not None:
             check_range("advantage.target_ratio", self.target_ratio, above=0, hint="null: absolute")
+        check_range("advantage.outcome_scale", self.outcome_scale, above=0)
         if self.clip_delta is not None:
             check_range("advantage.clip_delta", self.clip_delta, above=0, hint="null: no clipping")
         if self.state_similarity is not None:
@@ -95,7 +100,7 @@ class Advantage:
         lost = penalties(rows.is_valid, self.invalid_action_penalty)
         outcome = self.outcome(scores, lost, rows.tasks, rows.trajectories)
         state = self._state_term(rows, lost)
-        skill = self._skill_term(rows, outcome)
+        skill = self._skill_term(rows)
         terms = zip(steps, outcome.tolist(), state.tolist(), skill, strict=True)
         return tuple(Sample(*row) for row in terms)
 
@@ -106,15 +111,21 @@ class Advantage:
         tasks: Sequence[Hashable],
         trajectories: Sequence[Hashable],
     ) -> Float[Tensor, " B"]:
-        """Each row's score against those of all rows, or all trajectories, of its task."""
+        """Each row's score against those of all rows, or all trajectories, of its task.
+
+        With the penalty before normalisation, a trajectory's score in the statistics is its reward
+        less the mean of what its steps lost.
+        """
         groups = number_groups(tasks)
-        counted = None
-        if self.over == "trajectories":
-            counted = first_rows(number_groups(zip(tasks, trajectories, strict=True)))
         normalised = self._normalisation(self.single_member)
-        if self.penalty_after_normalisation:
-            return normalised(scores, groups, counted) - lost
-        return normalised(scores - lost, groups, counted)
+        before = torch.zeros_like(lost) if self.penalty_after_normalisation else lost
+        if self.over == "steps":
+            advantages = normalised(scores - before, groups)
+        else:
+            played = number_groups(zip(tasks, trajectories, strict=True))
+            compared = scores - group_means(before, played)[played]
+            advantages = normalised(scores - before, groups, first_rows(played), compared)
+        return advantages - (lost - before)
 
     def state(self, returns: Float[Tensor, " B"], groups: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
         """GiGPO's step advantage: each row's return against those from the same state."""
@@ -132,9 +143,7 @@ class Advantage:
         groups = state_groups(rows.tasks, rows.observations, self.state_similarity)
         return self.state_weight * self.state(returns, groups)
 
-    def _skill_term(
-        self, rows: Rows, outcome: Float[Tensor, " B"]
-    ) -> Sequence[Float[Tensor, " _"]]:
+    def _skill_term(self, rows: Rows) -> Sequence[Float[Tensor, " _"]]:
         """`lambda * delta` of each row: exactly 0 where no skill was scored."""
         term = [torch.zeros_like(step.old_logprobs) for step in rows.steps]
         for level in filter(self.needs, SKILL_LEVELS):
@@ -143,10 +152,8 @@ class Advantage:
                 term[row] += self.weight(level) * advantages
         if self.target_ratio is None:
             return term
-        compared = rows.of_scored_trajectories
-        scale = relative_scale(
-            [term[row] for row in compared], outcome[compared].tolist(), self.target_ratio
-        )
+        compared = [term[row] for row in rows.of_scored_trajectories]
+        scale = relative_scale(compared, self.target_ratio * self.outcome_scale)
         return [scale * part for part in term]
 
     def _deltas(
@@ -167,10 +174,7 @@ class Advantage:
         return torch.split(deltas, Rows(steps).response_lengths)
 
 
-def relative_scale(
-    term: Sequence[Float[Tensor, " _"]], outcome: Sequence[float], target_ratio: float
-) -> float:
-    """The factor at which mean |term| over tokens is the wanted share of mean |outcome|."""
+def relative_scale(term: Sequence[Float[Tensor, " _"]], wanted: float) -> float:
+    """The factor at which mean |term| over tokens is the wanted size; 0 where there is no term."""
     size = sum(part.abs().sum().item() for part in term)
-    wanted = sum(abs(a) * part.numel() for a, part in zip(outcome, term, strict=True))
-    return target_ratio * wanted / size if size else 0.0
+    return wanted * sum(part.numel() for part in term) / size if size else 0.0

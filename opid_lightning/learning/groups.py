@@ -32,6 +32,10 @@ def group_sums(values: Float[Tensor, " B"], groups: Int[Tensor, " B"]) -> Float[
     return values.new_zeros(num_groups).index_add(0, groups, values)
 
 
+def group_means(values: Float[Tensor, " B"], groups: Int[Tensor, " B"]) -> Float[Tensor, " G"]:
+    return group_sums(values, groups) / group_sums(torch.ones_like(values), groups)
+
+
 def group_deviations(
     values: Float[Tensor, " B"], groups: Int[Tensor, " B"], deviation: Deviation
 ) -> tuple[Float[Tensor, " G"], Float[Tensor, " G"], Float[Tensor, " G"]]:

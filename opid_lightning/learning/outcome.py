@@ -28,13 +28,20 @@ class GroupNormalisation:
         scores: Float[Tensor, " B"],
         groups: Int[Tensor, " B"],
         counted: Bool[Tensor, " B"] | None = None,
+        compared: Float[Tensor, " B"] | None = None,
     ) -> Float[Tensor, " B"]:
-        """Only `counted` rows enter the statistics; every group has at least one."""
+        """Only `counted` rows enter the statistics, with the score `compared` where it is another.
+
+        Every group has at least one.
+        """
         # In float32 the mean of equal scores can miss them by one ulp, which dividing by
         # epsilon would blow up.
         values = scores.double()
         chosen = slice(None) if counted is None else counted
-        sizes, means, deviations = group_deviations(values[chosen], groups[chosen], self.deviation)
+        entering = values if compared is None else compared.double()
+        sizes, means, deviations = group_deviations(
+            entering[chosen], groups[chosen], self.deviation
+        )
         is_single = sizes == 1
         if self.single_member == "raw":
             means = means.masked_fill(is_single, 0.0)

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-
 MAX_LOG_RATIO = 20.0  # far outside every clip; exp overflows float32 at 88, and its gradient is NaN
 
 

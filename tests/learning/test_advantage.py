@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import pytest
@@ -101,18 +102,17 @@ def test_a_skill_that_moves_nothing_adds_exactly_nothing():
     assert Advantage(episode_weight=1.0)(steps)[0].skill_advantage.tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("ratio", [0.01, 2.0])
-def test_a_target_ratio_is_reached_over_response_tokens(ratio):
+@pytest.mark.parametrize(("ratio", "scale"), [(0.01, 1.0), (2.0, 4.0)])
+def test_a_target_ratio_is_reached_over_response_tokens(ratio, scale):
     steps = [
         scored(played(10.0), old=(-1.0, -1.0, -1.0), episode=(-0.5, -3.0, -1.0)),
         scored(played(0.0, attempt=1), old=(-1.0,), step=(-4.0,)),
         scored(played(0.0, attempt=2), old=(-1.0, -2.0)),
     ]
-    samples = Advantage(target_ratio=ratio, step_weight=0.002)(steps)
+    samples = Advantage(target_ratio=ratio, outcome_scale=scale, step_weight=0.002)(steps)
     skill = torch.cat([sample.skill_advantage for sample in samples])
-    outcome = torch.cat([torch.full_like(s.skill_advantage, s.outcome_advantage) for s in samples])
-    skill, outcome = skill[:4], outcome[:4]  # without the trajectory that has no skills
-    assert (skill.abs().mean() / outcome.abs().mean()).item() == pytest.approx(ratio, rel=1e-5)
+    skill = skill[:4]  # without the trajectory that has no skills
+    assert skill.abs().mean().item() == pytest.approx(ratio * scale, rel=1e-5)
     # The two weights keep their proportion: 0.001 * -2 against 0.002 * -3.
     assert (samples[1].skill_advantage[0] / samples[0].skill_advantage[1]).item() == pytest.approx(
         3
@@ -134,6 +134,41 @@ def test_a_trajectory_whose_analysis_failed_moves_no_one_elses_skill_term(settin
         assert torch.equal(one.skill_advantage, other.skill_advantage)
     moved = advantage([with_skills, same_reward, *answered])
     assert not torch.equal(moved[0].skill_advantage, failed[0].skill_advantage)
+
+
+def test_a_target_ratio_is_over_all_rows_of_a_trajectory_that_has_skills():
+    trajectory = played(10.0, 2)
+    steps = [
+        scored(trajectory, 0, old=(-1.0,), episode=(-2.0,)),
+        scored(trajectory, 1, old=(-1.0,)),
+    ]
+    samples = Advantage(target_ratio=0.5)(steps)
+    assert [s.skill_advantage.item() for s in samples] == pytest.approx([-1.0, 0.0])
+
+
+def test_a_target_ratio_does_not_depend_on_how_many_groups_tie():
+    def skill_terms(*rewards):
+        attempts = [played(reward, attempt=n) for n, reward in enumerate(rewards)]
+        return [
+            s.skill_advantage.tolist()
+            for s in Advantage(target_ratio=0.1)(
+                [scored(t, episode=(-0.5, -3.0)) for t in attempts]
+            )
+        ]
+
+    assert skill_terms(0.0, 0.0, 0.0) == skill_terms(10.0, 0.0, 0.0)
+    assert torch.tensor(skill_terms(0.0, 0.0, 0.0)).abs().mean().item() == pytest.approx(0.1)
+
+
+def test_a_penalty_before_normalisation_counts_every_step_of_a_trajectory():
+    # One loses 1 in its last of two steps, so its score is 10 - 0.5; the mean of both is 9.75.
+    steps = all_steps(played(10.0, 2, invalid=[1]), played(10.0, 2, attempt=1))
+    advantage = Advantage(
+        normalise="mean", invalid_action_penalty=1.0, penalty_after_normalisation=False
+    )
+    assert outcomes(advantage(steps)) == [0.25, -0.75, 0.25, 0.25]
+    scaled = dataclasses.replace(advantage, normalise="mean_std")
+    assert outcomes(scaled(steps)) == pytest.approx([1.0, -3.0, 1.0, 1.0], rel=1e-4)
 
 
 def test_a_target_ratio_without_any_skill_adds_nothing():

@@ -95,3 +95,10 @@ def test_gradients_stay_finite_where_the_ratio_overflows(
         value = loss(given).sum()
         value.backward()
         assert value.isfinite() and given.grad is not None and given.grad.isfinite().all()
+
+
+def test_a_sequence_ratio_is_cut_at_exp_10():
+    logprobs = torch.tensor([[12.0]], requires_grad=True)
+    zeros, ones = torch.zeros(1, 1), torch.ones(1, 1)
+    surrogate = gspo_surrogate(logprobs, zeros, -ones, ones, 0.2, 0.2)
+    assert surrogate.losses.item() == pytest.approx(math.exp(10))
