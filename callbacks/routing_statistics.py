@@ -56,7 +56,7 @@ def routed_shares(samples: Sequence[Sample]) -> dict[str, float]:
     names: tuple[RouteLevel, ...] = ("episode", "step", "both", "none")
     return {
         **{f"routing/{name}_share": levels[name] / len(samples) for name in names},
-        "routing/over_budget": float(sum(is_over_budget(sample) for sample in samples)),
+        "routing/over_budget": float(sum(bool(s.scored.routed.over_budget) for s in samples)),
     }
 
 
@@ -66,12 +66,6 @@ def scored_level(sample: Sample) -> RouteLevel:
     if len(levels) == 2:
         return "both"
     return next(iter(levels), "none")
-
-
-def is_over_budget(sample: Sample) -> bool:
-    route = sample.scored.routed.route
-    num_routed = bool(route.episode_skill) + bool(route.step_skill)
-    return len(sample.scored.routed.skill_prompt_ids) < num_routed
 
 
 def unfailed(experience: Experience) -> list[Sample]:

@@ -28,9 +28,9 @@ class Injection:
     The place is a part of `PromptText`, never a phrase that is searched for, so whatever a
     skill or an observation says cannot move it. The response is not touched.
 
-    A skill prompt longer than `max_prompt_tokens` is not truncated: its level is left out of
-    `skill_prompt_ids`, though the route names it, and so is not scored. RoutingStatistics counts
-    such rows as `routing/over_budget`.
+    A skill prompt longer than `max_prompt_tokens` is not truncated: its level is named in
+    `over_budget` and not scored. A step skill that does not fit gives way to the route's fallback.
+    RoutingStatistics counts such rows as `routing/over_budget`.
     """
 
     max_prompt_tokens: int = 2048
@@ -44,16 +44,27 @@ class Injection:
     def __call__(
         self, trajectory: Trajectory, step: Step, route: Route, encode: Callable[[str], TokenIds]
     ) -> RoutedStep:
-        prompts: dict[SkillLevel, PromptText] = {}
-        if route.episode_skill:
-            prompts["episode"] = with_episode_skill(step.prompt.text, route.episode_skill)
-        if route.step_skill:
-            prompts["step"] = with_step_skill(step.prompt.text, route.step_skill)
+        prompts = prompts_of(step.prompt.text, route)
         token_ids = {level: encode(prompt.text) for level, prompt in prompts.items()}
-        fitting = {
-            level: ids for level, ids in token_ids.items() if len(ids) <= self.max_prompt_tokens
-        }
-        return RoutedStep(trajectory, step, route, skill_prompt_ids=fitting)
+        fitting = {level: ids for level, ids in token_ids.items() if self.fits(ids)}
+        if "step" in token_ids and "step" not in fitting and route.fallback_skill:
+            fallback = encode(with_episode_skill(step.prompt.text, route.fallback_skill).text)
+            fitting |= {"episode": fallback} if self.fits(fallback) else {}
+        over_budget = tuple(level for level in token_ids if level not in fitting)
+        return RoutedStep(trajectory, step, route, fitting, over_budget)
+
+    def fits(self, prompt: TokenIds) -> bool:
+        return len(prompt) <= self.max_prompt_tokens
+
+
+def prompts_of(plain: PromptText, route: Route) -> dict[SkillLevel, PromptText]:
+    """The prompt of each level that the route names."""
+    prompts: dict[SkillLevel, PromptText] = {}
+    if route.episode_skill:
+        prompts["episode"] = with_episode_skill(plain, route.episode_skill)
+    if route.step_skill:
+        prompts["step"] = with_step_skill(plain, route.step_skill)
+    return prompts
 
 
 def with_episode_skill(prompt: PromptText, skill: str) -> PromptText:

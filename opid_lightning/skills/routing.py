@@ -22,6 +22,8 @@ class Routing:
         episode_only    episode          episode
         step_only       step             -
         none            -                -
+
+    Where a step skill is scored in place of the episode skill, that is the route's fallback.
     """
 
     mode: RoutingMode = "step_priority"
@@ -39,9 +41,12 @@ class Routing:
         use_episode, use_step = select_sources(
             step_skill, self.episode_enabled, self.step_enabled, self.mode
         )
+        episode_skill = skills.episode_skill.strip()
+        is_replaced = self.mode == "step_priority" and use_step and self.episode_enabled
         return Route(
-            episode_skill=skills.episode_skill.strip() if use_episode else "",
+            episode_skill=episode_skill if use_episode else "",
             step_skill=step_skill if use_step else "",
+            fallback_skill=episode_skill if is_replaced else "",
         )
 
 

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opid_lightning.skills.injection import Injection
-from opid_lightning.types import PromptText, Route
+from opid_lightning.skills.routing import Routing
+from opid_lightning.types import PromptText, Route, Skills
 from tests.builders import encode, step_of, trajectory_of
 
 TEXT = PromptText("Your task is to: eat.", "You see an apple.", "Now it's your turn.")
@@ -64,7 +65,22 @@ def test_a_prompt_of_just_the_budget_is_scored_and_one_token_more_is_not():
 def test_a_level_over_budget_stays_in_the_route():
     routed = Injection(1)(TRAJECTORY, STEP, BOTH, encode)
     assert routed.skill_prompt_ids == {}
+    assert routed.over_budget == ("episode", "step")
     assert routed.route.level == "both"
+
+
+def test_the_episode_skill_is_scored_where_the_step_skill_does_not_fit():
+    skills = Skills("Be quick.", {0: "Take the apple." * 9})
+    route = Routing()(0, skills)
+    budget = Injection(len(prompts(Route("Be quick."))["episode"]))
+    routed = budget(TRAJECTORY, STEP, route, encode)
+    assert routed.skill_prompt_ids == {"episode": encode(prompts(Route("Be quick."))["episode"])}
+    assert routed.over_budget == ("step",)
+    assert list(Injection()(TRAJECTORY, STEP, route, encode).skill_prompt_ids) == ["step"]
+    alone = Routing(mode="step_only")(0, skills)
+    assert budget(TRAJECTORY, STEP, alone, encode).skill_prompt_ids == {}
+    disabled = Routing(episode_enabled=False)(0, skills)
+    assert budget(TRAJECTORY, STEP, disabled, encode).skill_prompt_ids == {}
 
 
 @given(st.text(min_size=1), st.text(), st.text(), st.text())
