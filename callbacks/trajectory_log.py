@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,17 @@ import pyarrow.parquet as pq
 
 from opid_lightning.evaluation import Played
 from opid_lightning.hooks import RolloutCallback
-from opid_lightning.types import Experience, Sample, Step, Trajectory
+from opid_lightning.types import (
+    SKILL_LEVELS,
+    BatchPlan,
+    Experience,
+    Hindsight,
+    RoutedStep,
+    Sample,
+    Skills,
+    Step,
+    Trajectory,
+)
 
 STEP_FIELDS = [
     ("iteration", pa.int32()),
@@ -27,6 +39,8 @@ STEP_FIELDS = [
     ("prompt", pa.string()),
     ("response", pa.string()),
     ("response_tokens", pa.list_(pa.string())),
+    ("prompt_token_ids", pa.list_(pa.int32())),
+    ("response_token_ids", pa.list_(pa.int32())),
     ("action", pa.string()),
     ("action_is_valid", pa.bool_()),
     ("response_is_cut", pa.bool_()),
@@ -39,7 +53,12 @@ SAMPLE_FIELDS = [
     ("episode_skill", pa.string()),
     ("step_skill", pa.string()),
     ("route", pa.string()),
+    ("scored_levels", pa.list_(pa.string())),
+    ("over_budget", pa.list_(pa.string())),
+    ("temperature", pa.float32()),
+    ("optimizer_steps", pa.list_(pa.int32())),
     ("old_logprobs", pa.list_(pa.float32())),
+    ("reference_logprobs", pa.list_(pa.float32())),
     ("episode_delta", pa.list_(pa.float32())),
     ("step_delta", pa.list_(pa.float32())),
     ("outcome_advantage", pa.float32()),
@@ -128,17 +147,27 @@ class TrajectoryLog(RolloutCallback):
 
 
 def training_rows(experience: Experience, tokenizer: Any) -> list[dict[str, Any]]:
-    """One row a step, with what hindsight and advantage made of it."""
-    return [
-        step_row(
-            experience.iteration,
-            sample.scored.routed.trajectory,
-            sample.scored.routed.step,
-            tokenizer,
+    """One row a step, with what hindsight, advantage and batching made of it."""
+    optimizer_steps = optimizer_steps_of(experience.plan)
+    rows = []
+    for index, sample in enumerate(experience.samples):
+        routed = sample.scored.routed
+        rows.append(
+            step_row(experience.iteration, routed.trajectory, routed.step, tokenizer)
+            | skill_columns(experience.hindsight, routed)
+            | score_columns(sample)
+            | {"optimizer_steps": optimizer_steps[index], "temperature": experience.temperature}
         )
-        | sample_columns(experience, sample)
-        for sample in experience.samples
-    ]
+    return rows
+
+
+def optimizer_steps_of(plan: BatchPlan) -> dict[int, list[int]]:
+    """By row, the optimizer steps of the iteration that train on it: one an epoch of PPO."""
+    steps: dict[int, list[int]] = defaultdict(list)
+    for number, step in enumerate(plan):
+        for row in itertools.chain.from_iterable(step):
+            steps[row].append(number)
+    return steps
 
 
 def step_row(iteration: int, trajectory: Trajectory, step: Step, tokenizer: Any) -> dict[str, Any]:
@@ -154,6 +183,8 @@ def step_row(iteration: int, trajectory: Trajectory, step: Step, tokenizer: Any)
         "prompt": step.prompt.text.text,
         "response": step.completion.text,
         "response_tokens": [tokenizer.decode([token]) for token in step.completion.token_ids],
+        "prompt_token_ids": list(step.prompt.token_ids),
+        "response_token_ids": list(step.completion.token_ids),
         "action": step.action.text,
         "action_is_valid": step.action.is_valid,
         "response_is_cut": step.completion.is_cut,
@@ -163,14 +194,25 @@ def step_row(iteration: int, trajectory: Trajectory, step: Step, tokenizer: Any)
     }
 
 
-def sample_columns(experience: Experience, sample: Sample) -> dict[str, Any]:
-    scored, route = sample.scored, sample.scored.routed.route
+def skill_columns(hindsight: Hindsight, routed: RoutedStep) -> dict[str, Any]:
+    """Both skills that the analyst wrote for this step, whichever it was routed to."""
+    skills = hindsight.skills.get(routed.trajectory.id, Skills("", {}))
     return {
-        "analysis": experience.hindsight.status(scored.routed.trajectory.id),
-        "episode_skill": route.episode_skill,
-        "step_skill": route.step_skill,
-        "route": route.level,
+        "analysis": hindsight.status(routed.trajectory.id),
+        "episode_skill": skills.episode_skill,
+        "step_skill": skills.step_skills.get(routed.step.index, ""),
+        "route": routed.route.level,
+        "scored_levels": [level for level in SKILL_LEVELS if level in routed.skill_prompt_ids],
+        "over_budget": list(routed.over_budget),
+    }
+
+
+def score_columns(sample: Sample) -> dict[str, Any]:
+    scored = sample.scored
+    reference = scored.reference_logprobs
+    return {
         "old_logprobs": scored.old_logprobs.tolist(),
+        "reference_logprobs": None if reference is None else reference.tolist(),
         "episode_delta": scored.delta("episode").tolist(),
         "step_delta": scored.delta("step").tolist(),
         "outcome_advantage": sample.outcome_advantage,

@@ -118,10 +118,13 @@ def fit(
     policy: str | PolicySource = "keydoor",
     plugins: Sequence[Any] = (),
     env: Environment | None = None,
+    warmup_iterations: int = 0,
+    decay: Literal["none", "linear", "cosine"] = "none",
+    gradient_clip_val: float = 1.0,
 ) -> Run:
     """Trains a policy, keydoor's own if no other, for a few iterations; checkpoints in `folder`."""
     source = PolicySource(policy) if isinstance(policy, str) else policy
-    module = OPIDModule(source, loss, optimizer, snapshot=snapshot)
+    module = OPIDModule(source, loss, optimizer, warmup_iterations, decay, snapshot=snapshot)
     data = keydoor_data(
         advantage, batching, rollout, sampler, tasks_per_iteration, evaluation, env=env
     )
@@ -137,7 +140,7 @@ def fit(
         limit_val_batches=limit_val_batches,
         num_sanity_val_steps=-1 if evaluate_at_start else 0,
         check_val_every_n_epoch=evaluate_every,
-        gradient_clip_val=1.0,
+        gradient_clip_val=gradient_clip_val,
         logger=MetricsFile(str(folder)),
         plugins=list(plugins),
         callbacks=[*(analysing() if callbacks is None else callbacks), checkpoint],
