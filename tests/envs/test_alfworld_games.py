@@ -9,6 +9,7 @@ import pytest
 
 from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.envs.alfworld.generation import generated_games
+from opid_lightning.envs.alfworld.stock import import_alfworld
 from opid_lightning.types import Task
 
 
@@ -81,11 +82,64 @@ def test_an_empty_split_is_no_split(data):
 
 
 @pytest.mark.parametrize("name", ["game.tw-pddl", "traj_data.json"])
-def test_a_folder_that_lacks_a_file_is_named(data, name):
+def test_a_folder_that_lacks_a_file_is_left_out_and_named(data, name, caplog):
     lost = first_file(data, name)
     lost.unlink()
+    assert len(ALFWorld(data=str(data)).tasks("train")) == 5
+    assert f"1 left out: 1 without {name} (such as {lost.parent})" in caplog.text
+
+
+def test_a_tree_as_alfworld_download_leaves_it_is_played_and_said_once(data, caplog):
+    train = data / "json_2.1.1/train"
+    goal, other = sorted(train.iterdir())[:2]
+    for lacking in (goal / "trial_T1", other / "trial_T2"):
+        lacking.mkdir()
+        (lacking / "traj_data.json").write_text("{}")
+        (lacking / "initial_state.pddl").write_text("(define)")
+    for empty in (
+        *(goal / "trial_T0", goal / ".ipynb_checkpoints", train / ".ipynb_checkpoints"),
+        *(train / "notes", train / "pick_and_place_simple-Mug-None-Desk-301"),
+    ):
+        empty.mkdir()
+    (train / "README.txt").write_text("hello")
+    (goal / "games.zip").write_text("")
+    for _ in range(2):
+        assert len(ALFWorld(data=str(data)).tasks("train")) == 6
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"6 ALFWorld games in {train}: 9 left out: ")
+    for reason in (
+        *("3 without game.tw-pddl (such as ", "2 hidden (such as ", "2 no folder (such as "),
+        *("1 of no task type of ALFWorld's text games (such as ", "1 without a trial (such as "),
+    ):
+        assert reason in said
+
+
+def test_the_games_are_those_that_alfworlds_own_loader_finds(data):
+    train = data / "json_2.1.1/train"
+    games = sorted(train.rglob("game.tw-pddl"))
+    shutil.copytree(games[0].parent, games[0].parent.with_name("trial_without"))
+    (games[0].parent.with_name("trial_without") / "game.tw-pddl").unlink()
+    shutil.copytree(games[0].parents[1], train / "pick_and_place_simple-AppleSliced-None-Fridge-3")
+    (games[1].parent / "traj_data.json").unlink()
+    content = json.loads(games[2].read_text())
+    games[2].write_text(json.dumps({**content, "solvable": False}))
+    del content["solvable"]
+    games[3].write_text(json.dumps(content))
+    config = {
+        "env": {"goal_desc_human_anns_prob": 0, "task_types": [1, 2, 3, 4, 5, 6]},
+        "dataset": {"data_path": str(train), "num_train_games": -1},
+    }
+    theirs = import_alfworld("agents.environment.alfred_tw_env").AlfredTWEnv(config).game_files
+    ours = [task.payload for task in ALFWorld(data=str(data)).tasks("train")]
+    assert ours == sorted(theirs) and len(ours) == 3
+
+
+def test_a_split_in_which_no_trial_has_a_game_says_why(data):
+    for game in (data / "json_2.1.1/train").rglob("game.tw-pddl"):
+        game.unlink()
     message = error_of(data)
-    assert "1 of 6 game folders" in message and f"{lost} is missing" in message
+    assert "6 left out: 6 without game.tw-pddl (such as " in message
+    assert "alfworld-download" in message
 
 
 @pytest.mark.parametrize("size", [0, 1000])
@@ -95,7 +149,7 @@ def test_a_file_cut_short_is_found_without_playing_it(data, size):
     assert f"{game} is cut short at {size} bytes" in error_of(data)
 
 
-def test_games_that_alfworld_leaves_out_are_left_out(data):
+def test_games_that_alfworld_leaves_out_are_left_out_and_counted(data, caplog):
     train = data / "json_2.1.1/train"
     for name in (
         "pick_and_place_with_movable_recep-Fork-Pan-Fridge-3",
@@ -106,6 +160,8 @@ def test_games_that_alfworld_leaves_out_are_left_out(data):
     game = first_file(data, "game.tw-pddl")
     game.write_text(json.dumps({**json.loads(game.read_text()), "solvable": False}))
     assert len(ALFWorld(data=str(data)).tasks("train")) == 5
+    assert "2 with a movable receptacle or a sliced object" in caplog.text
+    assert f"1 not solvable (such as {game})" in caplog.text
 
 
 def test_solvable_is_found_wherever_it_stands(data):

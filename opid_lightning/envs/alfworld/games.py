@@ -8,11 +8,13 @@ json_2.1.1/train/pick_heat_then_place_in_recep-Apple-None-CounterTop-2/trial_T20
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from opid_lightning.omissions import Omissions
 from opid_lightning.types import Task
 
 TASK_TYPES = (
@@ -26,6 +28,7 @@ TASK_TYPES = (
 RELEASE = "json_2.1.1"
 GAME, TRAJECTORY = "game.tw-pddl", "traj_data.json"
 
+_log = logging.getLogger(__name__)
 _KEYS = ("pddl_domain", "grammar", "pddl_problem")
 _TAIL_BYTES = 16_384  # holds what follows the problem: solvable, walkthrough
 _SOLVABLE = re.compile(rb'"solvable":\s*(true|false|null)')
@@ -39,29 +42,25 @@ _FIX = (
 def list_tasks(data: Path, split: str) -> tuple[Task, ...]:
     """Every solvable game of the six types, by path.
 
-    Each folder must hold both files, each ending as JSON does: a download or unpacking that
-    stopped half-way shows without parsing the 3,553 files (the last 16 kB of each are read).
-    Games with a movable receptacle or a sliced object ship without a game file and are no
-    part of ALFWorld's text games.
+    What alfworld's own loader skips is left out, counted and reported: `alfworld-download` ships a
+    quarter of its trials without a game file. A file that is cut short is an error instead: a
+    download or unpacking that stopped half-way shows without parsing the 3,553 files (the last
+    16 kB of each are read).
     """
     folder = _split_folder(data, split)
-    trials = list(_trials(folder))
-    broken = [problem for trial in trials if (problem := _missing_part(trial))]
-    if broken or not trials:
-        found = (
-            f"{len(broken)} of {len(trials)} game folders in it are incomplete. {broken[0]}"
-            if broken
-            else "it holds no game folders"
+    left_out = Omissions()
+    games = [game for trial in _trials(folder, left_out) if (game := _game_in(trial, left_out))]
+    if not games:
+        found = f"of what it holds, {left_out}" if left_out else "it holds no game folders"
+        raise _unusable(folder, found)
+    if broken := [problem for game in games if (problem := _cut_short(game.parent))]:
+        raise _unusable(
+            folder, f"{len(broken)} of {len(games)} games in it are incomplete. {broken[0]}"
         )
-        raise ValueError(
-            f"the ALFWorld games in {folder} cannot be used: {found}. Expected in each "
-            f"<task type>-.../trial_.../ a whole {GAME} and {TRAJECTORY}. {_FIX}"
-        )
-    tasks = tuple(_task(trial / GAME) for trial in trials if _is_solvable(trial / GAME))
+    tasks = tuple(_task(game) for game in games if _is_played(game, left_out))
     if not tasks:
-        raise ValueError(
-            f"none of the {len(trials)} ALFWorld games in {folder} is solvable. {_FIX}"
-        )
+        raise ValueError(f"none of the {len(games)} ALFWorld games in {folder} is solvable. {_FIX}")
+    left_out.report(_log, f"{len(tasks):,} ALFWorld games in {folder}")
     return tasks
 
 
@@ -109,19 +108,47 @@ def _split_folder(data: Path, split: str) -> Path:
     raise ValueError(f"no ALFWorld games in {data}: {found}. Expected {folder}. {_FIX}")
 
 
-def _trials(folder: Path) -> Iterator[Path]:
-    """Folders of the six task types, in order, whether whole or not."""
-    for goal in sorted(folder.iterdir()):
-        is_left_out = "movable" in goal.name or "Sliced" in goal.name
-        if goal.is_dir() and _kind(goal.name) and not is_left_out:
-            yield from (trial for trial in sorted(goal.iterdir()) if trial.is_dir())
+def _unusable(folder: Path, found: str) -> ValueError:
+    return ValueError(
+        f"the ALFWorld games in {folder} cannot be used: {found}. Expected in each "
+        f"<task type>-.../trial_.../ a whole {GAME} and {TRAJECTORY}. {_FIX}"
+    )
 
 
-def _missing_part(trial: Path) -> str | None:
+def _trials(folder: Path, left_out: Omissions) -> Iterator[Path]:
+    """Folders of the six task types, in order, whether they hold a game or not."""
+    for goal in _folders(folder, left_out):
+        if "movable" in goal.name or "Sliced" in goal.name:
+            left_out.add("with a movable receptacle or a sliced object", goal)
+        elif not _kind(goal.name):
+            left_out.add("of no task type of ALFWorld's text games", goal)
+        elif trials := list(_folders(goal, left_out)):
+            yield from trials
+        else:
+            left_out.add("without a trial", goal)
+
+
+def _folders(folder: Path, left_out: Omissions) -> Iterator[Path]:
+    """Without hidden ones, such as .ipynb_checkpoints."""
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            left_out.add("hidden", entry)
+        elif not entry.is_dir():
+            left_out.add("no folder", entry)
+        else:
+            yield entry
+
+
+def _game_in(trial: Path, left_out: Omissions) -> Path | None:
     for name in (GAME, TRAJECTORY):
-        path = trial / name
-        if not path.is_file():
-            return f"{path} is missing"
+        if not (trial / name).is_file():
+            left_out.add(f"without {name}", trial)
+            return None
+    return trial / GAME
+
+
+def _cut_short(trial: Path) -> str | None:
+    for path in (trial / GAME, trial / TRAJECTORY):
         if not _tail(path).rstrip().endswith(b"}"):
             return f"{path} is cut short at {path.stat().st_size} bytes"
     return None
@@ -131,6 +158,12 @@ def _tail(path: Path) -> bytes:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
         return file.read()
+
+
+def _is_played(game: Path, left_out: Omissions) -> bool:
+    if not (is_solvable := _is_solvable(game)):
+        left_out.add("not solvable", game)
+    return is_solvable
 
 
 def _is_solvable(game: Path) -> bool:
