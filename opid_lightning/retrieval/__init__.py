@@ -4,6 +4,7 @@ documents ─build_index─► folder ─Index.open─► Index ─search─► 
 """
 
 from opid_lightning.retrieval.index import (
+    VERSION,
     Document,
     Hit,
     Index,
@@ -12,4 +13,4 @@ from opid_lightning.retrieval.index import (
     open_or_build,
 )
 
-__all__ = ["Document", "Hit", "Index", "build_index", "is_built", "open_or_build"]
+__all__ = ["VERSION", "Document", "Hit", "Index", "build_index", "is_built", "open_or_build"]

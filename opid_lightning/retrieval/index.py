@@ -14,12 +14,12 @@ from pathlib import Path
 
 import tantivy
 
-from opid_lightning.retrieval.terms import analyzer
+from opid_lightning.retrieval.terms import analyzer, spaced, terms_of
 from opid_lightning.whole_files import folder_written_whole
 
 MAX_TERMS = 1024  # different ones of a query, as in Lucene; the rest is left out, and said
 
-_VERSION = 1  # of the files and of the terms: an index of another version is built again
+VERSION = 2  # of the files and of the terms: an index of another version is built again
 _CARD = "index.json"
 _HEAP_BYTES = 128_000_000  # what the writer holds before it goes to disk
 _log = logging.getLogger(__name__)
@@ -54,16 +54,16 @@ def build_index(
         index = tantivy.Index(_schema(keep_texts), path=str(draft))
         index.register_tokenizer("terms", analyzer())
         # One thread: with several, which documents stand together would be chance.
-        count = _write(documents, index.writer(_HEAP_BYTES, num_threads=1))
-        card = {"version": _VERSION, "stamp": stamp, "documents": count, "texts": keep_texts}
+        count = _write(documents, index.writer(_HEAP_BYTES, num_threads=1), keep_texts)
+        card = {"version": VERSION, "stamp": stamp, "documents": count, "texts": keep_texts}
         (draft / _CARD).write_text(json.dumps(card) + "\n", encoding="utf-8")
 
 
-def _write(documents: Iterable[Document], writer: tantivy.IndexWriter) -> int:
+def _write(documents: Iterable[Document], writer: tantivy.IndexWriter, keep_texts: bool) -> int:
     count = 0
     try:
         for place, document in enumerate(documents):
-            writer.add_document(tantivy.Document(id=document.id, text=document.text, place=place))
+            writer.add_document(_record(document, place, keep_texts))
             count += 1
         writer.commit()
     finally:
@@ -71,10 +71,17 @@ def _write(documents: Iterable[Document], writer: tantivy.IndexWriter) -> int:
     return count
 
 
+def _record(document: Document, place: int, keep_texts: bool) -> tantivy.Document:
+    record = tantivy.Document(id=document.id, terms=spaced(document.text), place=place)
+    if keep_texts:
+        record.add_bytes("text", document.text.encode())
+    return record
+
+
 def is_built(folder: Path, stamp: str = "") -> bool:
     """Whether `folder` holds a whole index with that stamp."""
     card = _card(folder)
-    return card.get("version") == _VERSION and card.get("stamp") == stamp
+    return card.get("version") == VERSION and card.get("stamp") == stamp
 
 
 def open_or_build(
@@ -105,9 +112,9 @@ class Index:
     @classmethod
     def open(cls, folder: Path) -> Index:
         card = _card(folder)
-        if card.get("version") != _VERSION:
+        if card.get("version") != VERSION:
             raise ValueError(
-                f"there is no index of version {_VERSION} in {folder}: its {_CARD} "
+                f"there is no index of version {VERSION} in {folder}: its {_CARD} "
                 f"{'says ' + repr(card.get('version')) if card else 'is not there'}. Build it anew"
             )
         return cls(folder, card)
@@ -120,7 +127,7 @@ class Index:
 
         A query is plain text: quotes and operators are not looked at.
         """
-        counts = Counter(analyzer().analyze(query))
+        counts = Counter(terms_of(query))
         if len(counts) > MAX_TERMS:
             _log.warning("a query has %d terms: the first %d are taken", len(counts), MAX_TERMS)
         clauses = [
@@ -134,7 +141,7 @@ class Index:
 
     def _clause(self, term: str, count: int) -> tantivy.Query:
         """A term that a query says twice counts twice."""
-        query = tantivy.Query.term_query(self._schema, "text", term, "freq")
+        query = tantivy.Query.term_query(self._schema, "terms", term, "freq")
         return tantivy.Query.boost_query(query, count) if count > 1 else query
 
     def _best(self, query: tantivy.Query, k: int) -> list[tuple[float, int, tantivy.DocAddress]]:
@@ -151,14 +158,16 @@ class Index:
 
     def _hit(self, score: float, address: tantivy.DocAddress) -> Hit:
         document = self._searcher.doc(address)
-        text = str(document.get_first("text")) if self.keeps_texts else ""
+        text = bytes(document.get_first("text")).decode() if self.keeps_texts else ""
         return Hit(str(document.get_first("id")), score, text)
 
 
 def _schema(keep_texts: bool) -> tantivy.Schema:
     schema = tantivy.SchemaBuilder()
     schema.add_text_field("id", stored=True, tokenizer_name="raw", index_option="basic")
-    schema.add_text_field("text", stored=keep_texts, tokenizer_name="terms", index_option="freq")
+    schema.add_text_field("terms", stored=False, tokenizer_name="terms", index_option="freq")
+    if keep_texts:
+        schema.add_bytes_field("text", stored=True)
     schema.add_integer_field("place", fast=True)  # in the order they were given, for ties
     return schema.build()
 

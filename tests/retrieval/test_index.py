@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opid_lightning.retrieval import Document, Index, build_index, is_built, open_or_build
+from opid_lightning.retrieval import (
+    VERSION,
+    Document,
+    Index,
+    build_index,
+    is_built,
+    open_or_build,
+)
+from opid_lightning.retrieval.terms import spaced, terms_of
 
 SHOPS = [
     Document("bread", "Rye bread, sliced"),
@@ -146,3 +154,69 @@ def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:
 def test_no_documents_make_an_index_that_finds_nothing(tmp_path: Path) -> None:
     build_index([], tmp_path / "empty")
     assert Index.open(tmp_path / "empty").search("red", 5) == ()
+
+
+CJK = [
+    Document("mill", "旧水車小屋はエイダ・ブルックの絵画である。"),
+    Document("ada", "艾达·布鲁克于1821年出生于奥尔德山。"),
+    Document("seoul", "서울은 대한민국의 수도이다."),
+    Document("bangkok", "กรุงเทพมหานครเป็นเมืองหลวงของประเทศไทย"),
+    Document("phone", "\uff21\uff22\uff23社の iPhone用ｹｰｽ"),
+    Document("hindi", "दिल्ली भारत की राजधानी है।"),
+]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    folder = tmp_path_factory.mktemp("index") / "world"
+    build_index(CJK, folder, keep_texts=True)
+    return Index.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("query", "first"),
+    [
+        *(("水車小屋", "mill"), ("エイダは誰", "mill"), ("布鲁克在哪里出生", "ada")),
+        *(("대한민국 수도", "seoul"), ("เมืองหลวง", "bangkok"), ("iphone", "phone")),
+        *(("abc", "phone"), ("ケース", "phone"), ("दिल्ली", "hindi"), ("1821", "ada")),
+    ],
+)
+def test_scripts_without_blanks_are_found_by_parts_of_a_sentence(
+    world: Index, query: str, first: str
+) -> None:
+    assert ids(world, query)[0] == first
+    (text,) = [document.text for document in CJK if document.id == first]
+    assert world.search(query, 1)[0].text == text  # as it was given
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("日本語", ["日本", "本語"]),
+        ("日", ["日"]),
+        ("iPhoneの日本", ["iphon", "の日", "日本"]),
+        ("한국어 책", ["한국", "국어", "책"]),
+        ("カタカナー", ["カタ", "タカ", "カナ", "ナー"]),
+        ("ｶﾞｽ \uff21\uff22\uff11", ["ガス", "ab1"]),
+        ("ที่นี่", ["ที่นี่"]),
+        ("हिन्दी", ["हिन्दी"]),
+        ("cafe\u0301s", ["cafe\u0301"]),
+        ("𠮷野家", ["𠮷野", "野家"]),
+    ],
+)
+def test_terms_are_words_or_pairs_of_characters(text: str, terms: list[str]) -> None:
+    assert terms_of(text) == terms
+
+
+@given(text=st.text())
+def test_what_no_unspaced_script_is_in_stays_as_it_is(text: str) -> None:
+    plain = text.encode("ascii", "ignore").decode()
+    assert spaced(plain) == plain
+
+
+def test_an_index_of_another_version_is_built_again(tmp_path: Path) -> None:
+    open_or_build(lambda: SHOPS[:1], tmp_path / "i", "a")
+    card = tmp_path / "i" / "index.json"
+    card.write_text(card.read_text().replace(f'"version": {VERSION}', '"version": 1'))
+    assert not is_built(tmp_path / "i", "a")
+    assert len(open_or_build(lambda: SHOPS[:2], tmp_path / "i", "a")) == 2

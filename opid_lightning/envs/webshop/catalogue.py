@@ -20,10 +20,11 @@ from opid_lightning.envs.webshop.progress import counted
 from opid_lightning.envs.webshop.splits import GoalSource, GoalTasks, split_sizes
 from opid_lightning.envs.webshop.store import ProductStore, write_products
 from opid_lightning.protocols import Split
+from opid_lightning.retrieval import VERSION as INDEX_VERSION
 from opid_lightning.retrieval import Document, Index, build_index
 from opid_lightning.whole_files import folder_made_once
 
-VERSION = 2  # of the files: another version is built beside
+VERSION = 3  # of the files: another version of these or of the index is built beside
 MAX_HITS = 50  # of a search, as in the original
 
 _GOAL_KINDS: tuple[GoalKind, ...] = ("synthetic", "human", "both")
@@ -39,7 +40,8 @@ class Plan:
     products: Callable[[Path], Iterable[Product]]  # given a folder for what is needed meanwhile
 
     def folder(self, root: Path) -> Path:
-        mark = hashlib.blake2b(f"{VERSION} {self.stamp}".encode(), digest_size=6).hexdigest()
+        made_of = f"{VERSION} {INDEX_VERSION} {self.stamp}"
+        mark = hashlib.blake2b(made_of.encode(), digest_size=6).hexdigest()
         return root / f"{self.name}-v{VERSION}-{mark}"
 
 
