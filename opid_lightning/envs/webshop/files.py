@@ -19,6 +19,7 @@ from opid_lightning.envs.webshop.products import (
     Product,
     product_from,
 )
+from opid_lightning.omissions import Omissions
 
 PRODUCTS, ATTRIBUTES, HUMAN = "items_shuffle*.json", "items_ins_v2*.json", "items_human_ins*.json"
 _log = logging.getLogger(__name__)
@@ -41,35 +42,33 @@ class OriginalFiles:
     def read(self, draft: Path) -> Iterator[Product]:
         """In the file's order, each id once. `draft` is a folder for a table meanwhile.
 
-        What no product can be made of is left out, counted, and said at the end.
+        What no product can be made of is left out, counted and reported at the end.
         """
-        dropped: dict[str, int] = {}
-        seen: set[str] = set()
+        left_out, seen = Omissions(), set[str]()
         with closing(_Notes(draft / "notes.sqlite")) as notes:
             notes.fill(_pairs(self.attributes), "about")
             notes.fill(_pairs(self.human) if self.human else iter(()), "wishes")
-            for item in _items(self.products):
-                reason = _reason_to_drop(item, seen)
-                if not reason:
-                    try:
-                        product = product_from(item, *notes.of(item["asin"]))
-                    except MalformedItemError as error:
-                        reason = "malformed"
-                        _log.debug("%s: %s", self.products, error)
-                if reason:
-                    dropped[reason] = dropped.get(reason, 0) + 1
+            for number, item in enumerate(_items(self.products), start=1):
+                if reason := _reason_to_drop(item, seen):
+                    left_out.add(reason, f"item {number}")
+                    continue
+                try:
+                    product = product_from(item, *notes.of(item["asin"]))
+                except MalformedItemError as error:
+                    left_out.add("malformed", error)
                     continue
                 seen.add(product.id)
                 yield product
-        if dropped:
-            _log.warning("%s: items left out: %s", self.products, dropped)
+        if not seen:
+            raise ValueError(f"{self.products} holds no products: {left_out}. See docs/webshop.md")
+        left_out.report(_log, f"{len(seen):,} products of {self.products}")
 
 
 def _reason_to_drop(item: Any, seen: set[str]) -> str:
     asin = item.get("asin") if isinstance(item, dict) else None
     if not isinstance(asin, str) or asin == "nan" or len(asin) > MAX_ID_LENGTH:
-        return f"no asin of at most {MAX_ID_LENGTH} characters"
-    return "asin said before" if asin in seen else ""
+        return f"without an asin of at most {MAX_ID_LENGTH} characters"
+    return "with the asin of an earlier one" if asin in seen else ""
 
 
 def find_files(

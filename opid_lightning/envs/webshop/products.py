@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from opid_lightning.envs.webshop.prices import read_prices
 
 NO_PRICE = 100.0  # of products without one, as in the original
 NO_ATTRIBUTES = ("DUMMY_ATTR",)  # which is what the original says
 LEVEL_MARK = "\u203a"  # between the levels of a product category
 MAX_ID_LENGTH = 10  # products with longer ones are left out, as in the original
-
-_AMOUNT = re.compile(r"\d+(?:\.\d*)?|\.\d+")
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,7 @@ class MalformedItemError(ValueError):
     """An item that no product can be made of."""
 
 
-def product_from(
-    item: Any, about: Mapping[str, Any] | None, wishes: Sequence[Mapping[str, Any]]
-) -> Product:
+def product_from(item: Any, about: Mapping[str, Any] | None, wishes: Sequence[Any]) -> Product:
     """From an item of items_shuffle*.json, what items_ins_v2*.json says of it, and people's wishes.
 
     Where the original shows a placeholder, so does this: no price is $100.0, no attributes are
@@ -135,11 +132,10 @@ def _texts(item: Mapping[str, Any], values: Any) -> tuple[str, ...]:
 
 
 def _prices(item: Mapping[str, Any]) -> tuple[float, ...]:
-    """From `$19.99$27.99`; of more than two, the first two."""
-    found = [
-        _AMOUNT.search(part.replace(",", "")) for part in _text(item, "pricing").split("$")[1:]
-    ]
-    return tuple(float(amount[0]) for amount in found if amount)[:2]
+    try:
+        return read_prices(item.get("pricing"))
+    except ValueError as error:
+        raise MalformedItemError(f"item {item.get('asin')!r} has the price {error}") from error
 
 
 def _options(item: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
@@ -147,10 +143,16 @@ def _options(item: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     if not isinstance(given, Mapping):
         raise MalformedItemError(f"item {item.get('asin')!r} has options {given!r}")
     return {
-        name.lower(): tuple(_value(item, content) for content in contents)
+        name.lower(): tuple(_value(item, content) for content in _contents(item, contents))
         for name, contents in given.items()
         if contents is not None
     }
+
+
+def _contents(item: Mapping[str, Any], contents: Any) -> list[Any]:
+    if not isinstance(contents, list):
+        raise MalformedItemError(f"item {item.get('asin')!r} has {contents!r}, expected options")
+    return contents
 
 
 def _value(item: Mapping[str, Any], content: Any) -> str:
@@ -167,9 +169,11 @@ def _synthetic_wish(item: Mapping[str, Any], about: Mapping[str, Any]) -> Wish |
     return Wish(str(instruction), attributes) if instruction and attributes else None
 
 
-def _human_wish(item: Mapping[str, Any], wish: Mapping[str, Any]) -> Wish:
+def _human_wish(item: Mapping[str, Any], wish: Any) -> Wish:
+    if not isinstance(wish, Mapping):
+        raise MalformedItemError(f"item {item.get('asin')!r} has the wish {wish!r}")
     return Wish(
-        _text(wish, "instruction"),
+        _text({**wish, "asin": item.get("asin")}, "instruction"),
         _texts(item, wish.get("instruction_attributes") or ()),
         _texts(item, wish.get("instruction_options") or ()),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from opid_lightning.envs.webshop import WebShop
 from opid_lightning.envs.webshop.products import MalformedItemError, Product, product_from
-from tests.envs.webshop.shop import DRESS, SHIRT, attributes, items, wishes, write_shop
+from tests.envs.webshop.shop import DRESS, LAMP, SHIRT, attributes, items, wishes, write_shop
 
 
 def names(env: WebShop) -> list[str]:
@@ -59,15 +58,48 @@ def test_what_no_product_can_be_made_of_is_left_out_and_counted(
 ) -> None:
     odd: list[Any] = [
         None, 7, {}, {"asin": "nan", "name": "x"}, {"asin": "B" * 11, "name": "x"},
-        {"asin": "B1"}, {"asin": "B2", "name": "x", "pricing": 3},
+        {"asin": "B1"}, {"asin": "B2", "name": "x", "pricing": [3]},
         {"asin": "B3", "name": "x", "customization_options": {"color": [{"no": "value"}]}},
+        {"asin": "B4", "name": "x", "customization_options": {"color": 1}},
+        {"asin": "B5", "name": "x", "pricing": "call 555 for a price"},
         items()[0], {"asin": "BARE", "name": "Bare"},
     ]  # fmt: skip
-    with caplog.at_level(logging.WARNING):
-        env = WebShop(**write_shop(tmp_path, products=items() + odd))
-        assert names(env) == [*(item["asin"] for item in items()), "BARE"]
-    assert "'malformed': 3" in caplog.text and "'asin said before': 1" in caplog.text
-    assert "characters': 5" in caplog.text
+    env = WebShop(**write_shop(tmp_path, products=items() + odd))
+    assert names(env) == [*(item["asin"] for item in items()), "BARE"]
+    (said,) = [r.getMessage() for r in caplog.records if "left out" in r.getMessage()]
+    assert "4 products of" in said and "11 left out" in said
+    assert "5 malformed (such as item 'B1' has no asin or no name)" in said
+    assert "5 without an asin of at most 10 characters (such as item 4)" in said
+    assert "1 with the asin of an earlier one (such as item 14)" in said
+
+
+@pytest.mark.parametrize("wish", [None, 3, "a shirt", ["a shirt"], {"instruction": 3}])
+def test_a_malformed_wish_costs_its_product_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, wish: Any
+) -> None:
+    env = WebShop(**write_shop(tmp_path, human={SHIRT: [wish]}))
+    assert names(env) == [DRESS, LAMP]
+    assert f"1 malformed (such as item '{SHIRT}' has" in caplog.text
+
+
+@pytest.mark.parametrize("products", [[], [{"asin": "B1"}, 7]])
+def test_a_catalogue_in_which_nothing_is_left_is_refused(tmp_path: Path, products: Any) -> None:
+    with pytest.raises(ValueError, match=rf"holds no products: {len(products)} left out"):
+        WebShop(**write_shop(tmp_path, products=products)).tasks("train")
+
+
+def test_one_damaged_item_of_many_costs_no_other(tmp_path: Path) -> None:
+    """Each part of an item in each JSON type."""
+    damage: list[Any] = [None, 3, 1.5, True, "x", [], {}, [1], ["x"], {"a": 1}, {"a": [1]}]
+    odd = [
+        {**items()[0], "asin": f"D{key[:4]}{number}", key: value}
+        for key in items()[0]
+        if key != "asin"
+        for number, value in enumerate(damage)
+    ]
+    env = WebShop(**write_shop(tmp_path, products=odd + items()))
+    assert names(env)[-3:] == [SHIRT, DRESS, LAMP]
+    assert len(env.tasks("train")) > 0
 
 
 def test_an_item_with_nothing_but_a_name_can_be_looked_at(tmp_path: Path) -> None:
