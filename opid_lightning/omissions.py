@@ -34,9 +34,9 @@ class Omissions:
     def report(self, log: logging.Logger, source: object) -> None:
         """Warns, unless nothing was left out or the same was said before."""
         if self:
-            _warn_once(log, f"{source}: {self}")
+            warn_once(log, f"{source}: {self}")
 
 
 @cache
-def _warn_once(log: logging.Logger, message: str) -> None:
+def warn_once(log: logging.Logger, message: str) -> None:
     log.warning("%s", message)

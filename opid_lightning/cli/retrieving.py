@@ -24,7 +24,8 @@ USAGE = """\
 usage: python -m opid_lightning retriever [corpus=FILE] [port=8000] [host=127.0.0.1] [topk=3]
                                           [cache=FOLDER] [dense=MODEL]
 
-  corpus   JSONL, JSONL.gz or Parquet with {"id", "contents"}; without it, the generated world
+  corpus   JSONL, JSON or Parquet with {"id", "contents"} or {"id", "title", "text"}, also as .gz,
+           .bz2, .xz or .zst; without it, the generated world
   port     0 for any that is free
   host     0.0.0.0 to be reached from other machines; nobody is asked for a password
   topk     passages of a request that does not say how many
@@ -34,6 +35,7 @@ usage: python -m opid_lightning retriever [corpus=FILE] [port=8000] [host=127.0.
 
 POST /retrieve {"queries": [text, ...], "topk": 3, "return_scores": true}
   -> {"result": [[{"document": {"id", "contents"}, "score"}, ...], ...]}
+POST /retrieve {"query": text, ...} is answered alike, with the list of one query.
 GET /health -> {"status": "ok", "passages": number}
 
 Ends with Ctrl-C or SIGTERM, once what was asked is answered.

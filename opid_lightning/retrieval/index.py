@@ -158,7 +158,8 @@ class Index:
 
     def _hit(self, score: float, address: tantivy.DocAddress) -> Hit:
         document = self._searcher.doc(address)
-        text = bytes(document.get_first("text")).decode() if self.keeps_texts else ""
+        kept = document.get_first("text") if self.keeps_texts else None
+        text = bytes(kept).decode() if kept is not None else ""
         return Hit(str(document.get_first("id")), score, text)
 
 

@@ -52,10 +52,12 @@ def test_several_files_are_sources_by_their_names_and_ids_come_from_the_words(tm
     [
         ({"golden_answers": ["a"]}, "row 1 of .* has no question"),
         ({"question": "  ", "golden_answers": ["a"]}, "has no question"),
-        ({"question": "Who?"}, "golden answers that are no texts: None"),
+        ({"question": "Who?"}, "without golden answers"),
         ({"question": "Who?", "golden_answers": []}, "without golden answers"),
         ({"question": "Who?", "golden_answers": ["", " "]}, "without golden answers"),
-        ({"question": "Who?", "golden_answers": [3]}, r"no texts: \[3\]"),
+        ({"question": "Who?", "golden_answers": [None]}, "without golden answers"),
+        ({"question": "Who?", "golden_answers": [float("nan")]}, "no texts: nan"),
+        ({"question": 3, "golden_answers": ["a"]}, "has no question: 3"),
         ({**ROW, "supporting_titles": "Ada"}, "titles that are no texts"),
     ],
 )

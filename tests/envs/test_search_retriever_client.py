@@ -124,7 +124,6 @@ NONSENSE = {
     "no hits": b'{"result": [3]}',
     "too few": b'{"result": []}',
     "too many queries": b'{"result": [[], []]}',
-    "too many hits": json.dumps(hits(["a"], topk=2)).encode(),
     "no contents": b'{"result": [[{"document": {"id": 1}}]]}',
     "a text": b'{"result": [["x"]]}',
 }
@@ -136,6 +135,61 @@ def test_nonsense_is_named_and_never_taken_for_passages(body):
         with pytest.raises(ValueError, match=r"it answers with .*; expected \{"):
             client(asked.url, retries=1)("Ada")
         assert len(asked.requests) == 2  # a proxy may say so for a moment
+
+
+def test_passages_beyond_topk_are_cut():
+    """Search-R1's online servers do not look at topk."""
+
+    def many(number, request):
+        return 200, json.dumps(hits(request["queries"], topk=10)).encode()
+
+    with serving(many) as asked:
+        assert len(client(asked.url, topk=3)("Ada")) == 3
+
+
+def one_at_a_time(number, request):
+    """As the retriever of OPID's authors: FastAPI refuses a request without `query`."""
+    if "query" not in request:
+        return 422, b'{"detail": [{"type": "missing", "loc": ["body", "query"]}]}'
+    return 200, json.dumps(hits([request["query"]])).encode()
+
+
+def test_a_server_that_takes_one_query_is_asked_one_by_one_once_that_is_known():
+    with serving(one_at_a_time) as asked, ThreadPoolExecutor(8) as threads:
+        ask = client(asked.url, topk=2)
+        ask.start("Who?")
+        names = [f"q{i}" for i in range(20)]
+        assert [found[0].title for found in threads.map(ask, names)] == names
+    assert asked.requests[1] == {"query": "Who?", "topk": 2, "return_scores": True}
+    assert ["queries" in request for request in asked.requests] == [True] + [False] * 21
+
+
+def test_queries_that_gathered_before_the_form_is_known_are_answered_too():
+    with serving(one_at_a_time) as asked:
+        ask = client(asked.url)
+        assert [found[0].title for found in ask._ask(["a", "b"])] == ["a", "b"]
+
+
+def test_a_single_result_may_stand_without_a_list_of_its_own():
+    def flat(number, request):
+        return 200, json.dumps({"result": hits(["x"], topk=2)["result"][0]}).encode()
+
+    with serving(flat) as asked:
+        assert [passage.title for passage in client(asked.url, topk=5)("Ada")] == ["x", "x"]
+
+
+def test_a_server_that_refuses_both_forms_is_quoted_on_the_first():
+    def refuses(number, request):
+        return (422, b"no topk, please") if "queries" in request else (404, b"what?")
+
+    with serving(refuses) as asked, pytest.raises(ValueError, match="422: no topk, please"):
+        client(asked.url).start("Who?")
+
+
+def test_documents_of_title_and_text_and_lone_surrogates_are_read():
+    body = b'{"result": [[{"document": {"_id": 7, "title": "Ada", "text": "cut \\ud83d"}}]]}'
+    with serving(lambda *_: (200, body)) as asked:
+        assert client(asked.url)("Ada") == (Passage("7", '"Ada"\ncut \ufffd'),)
 
 
 def test_a_slow_server_is_given_up_in_time():

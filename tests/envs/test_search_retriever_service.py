@@ -67,6 +67,23 @@ def test_without_scores_documents_stand_alone_and_topk_has_a_default(service, po
     assert sorted(document["id"] for document in found) == ["0", "1"]
 
 
+def test_the_form_of_the_papers_client_is_answered_alike(service, post):
+    one = post(service, query="Ada Brook", topk=1, return_scores=True).json()
+    assert one == post(service, queries=["Ada Brook"], topk=1, return_scores=True).json()
+    assert one["result"][0][0]["document"]["contents"] == ROWS[0][1]
+
+
+def test_a_client_finds_the_same_through_either_form(service):
+    ask = RetrieverClient(Service(service.url), 2)
+    ask._form = "query"
+    assert ask("Rome") == RetrieverClient(Service(service.url), 2)("Rome") != ()
+
+
+def test_a_lone_surrogate_in_a_query_is_no_error(service, http):
+    body = b'{"query": "Ada \\ud83d Brook"}'
+    assert http.post(f"{service.url}/retrieve", content=body).json()["result"][0][0]["id"] == "0"
+
+
 def test_health_says_how_many_passages_are_served(service, http):
     assert http.get(f"{service.url}/health").json() == {"status": "ok", "passages": 3}
 
@@ -80,6 +97,8 @@ def test_health_says_how_many_passages_are_served(service, http):
         (b"[]", 400, "no object"),
         (b"{}", 400, "queries is None"),
         (b'{"queries": "Ada"}', 400, "expected a list of texts"),
+        (b'{"query": ["Ada"]}', 400, "expected a list of texts"),
+        (b'{"query": null}', 400, "expected a list of texts"),
         (b'{"queries": [1]}', 400, "expected a list of texts"),
         (b'{"queries": []}', 400, "0 queries"),
         (b'{"queries": ["a"], "topk": 0}', 400, "topk is 0"),

@@ -1,14 +1,22 @@
-"""Passages of a corpus as Search-R1 keeps them: `{"id", "contents"}`, a title and then a text."""
+"""Passages of a corpus: `{"id", "contents"}` as in Search-R1, or `{"id", "title", "text"}`."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from opid_lightning.envs.search.rows import read_rows
+from opid_lightning.envs.search.fields import field, first_field
+from opid_lightning.envs.search.rows import Row, read_rows
+from opid_lightning.omissions import Omissions
 
-_EXPECTED = 'Expected {"id": ..., "contents": "title\\ntext"} in each row'
+_EXPECTED = (
+    'Expected in each row {"id": ..., "contents": "title\\ntext"}, or {"id": ..., "title": ..., '
+    '"text": ...}; "_id" is read as well'
+)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,24 +34,47 @@ class Passage:
         return " ".join(self.contents.partition("\n")[2].split())
 
 
+def contents_of(document: Any) -> str | None:
+    """A title and then a text, from `contents`, or from `title` and `text`; None without them."""
+    contents = field(document, "contents")
+    if isinstance(contents, str) and contents.strip():
+        return contents.strip()
+    title, text = field(document, "title"), field(document, "text")
+    if not (isinstance(title, str) and isinstance(text, str) and text.strip()):
+        return None
+    return f'"{title.strip()}"\n{text.strip()}' if title.strip() else text.strip()
+
+
 def read_passages(path: Path) -> Iterator[Passage]:
-    """All, one at a time: a corpus may be larger than memory."""
-    is_empty = True
+    """All, one at a time: a corpus may be larger than memory.
+
+    Rows without a text or an id are left out, counted and reported at the end.
+    """
+    left_out, count = Omissions(), 0
     for row in read_rows(path):
-        is_empty = False
-        contents, name = row.values.get("contents"), row.values.get("id")
-        if not isinstance(contents, str) or not contents.strip():
-            held = ", ".join(map(str, row.values)) or "nothing"
-            raise ValueError(
-                f"{row.place} has no contents: it holds {held}. {_EXPECTED}"
-                if contents is None
-                else f"{row.place} has no contents: {contents!r}. {_EXPECTED}"
-            )
-        if name is None:
-            raise ValueError(f"{row.place} has no id. {_EXPECTED}")
-        yield Passage(str(name), contents.strip())
-    if is_empty:
-        raise ValueError(f"the corpus {path} holds no passages. {_EXPECTED}")
+        if passage := _passage(row, left_out):
+            count += 1
+            yield passage
+    if not count:
+        said = f": {left_out}" if left_out else ""
+        raise ValueError(f"the corpus {path} holds no passages{said}. {_EXPECTED}")
+    left_out.report(_log, f"{count:,} passages of {path}")
+
+
+def _passage(row: Row, left_out: Omissions) -> Passage | None:
+    contents, name = contents_of(row.values), first_field(row.values, "id", "docid")
+    if contents is None:
+        held = f"it holds {', '.join(map(str, row.values)) or 'nothing'}"
+        blank = field(row.values, "contents")
+        left_out.add(
+            "without contents",
+            f"{row.place} has no contents: {held if blank is None else repr(blank)[:60]}",
+        )
+    elif name is None:
+        left_out.add("without an id", f"{row.place} has no id")
+    else:
+        return Passage(str(name), contents)
+    return None
 
 
 def write_passages(passages: Sequence[Passage]) -> str:

@@ -1,16 +1,27 @@
-"""Questions with golden answers, from JSONL and Parquet files."""
+"""Questions with golden answers, from JSON and Parquet files."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from opid_lightning.envs.search.question_forms import (
+    golden_answers_of,
+    id_of,
+    question_of,
+    source_of,
+    supporting_titles_of,
+)
 from opid_lightning.envs.search.rows import Row, read_rows
+from opid_lightning.omissions import Omissions
 from opid_lightning.types import Task
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,62 +37,67 @@ def read_tasks(paths: Sequence[Path]) -> tuple[Task, ...]:
     """One task a question, in the order of the files.
 
     The kind of a task is its `data_source`; a file without that field is one source, named as the
-    file. Ids are those of the file, or else made from the question's words.
+    file, or as its folder where it is named as a split. Ids are those of the file, or else made
+    from the question's words. Rows that cannot be asked are left out, counted and reported.
     """
-    tasks = tuple(_task(row) for path in paths for row in read_rows(path))
-    for path in paths if not tasks else ():
-        raise ValueError(f"{path} holds no questions. {_EXPECTED}")
-    repeated = [name for name, count in Counter(task.id for task in tasks).items() if count > 1]
-    if repeated:
+    left_out = Omissions()
+    rows = [row for path in paths for row in read_rows(path)]
+    asked = [(row, found) for row in rows if (found := _question(row, left_out))]
+    files = ", ".join(map(str, paths))
+    if not asked:
         raise ValueError(
-            f"{len(repeated)} questions of {', '.join(map(str, paths))} have an id that another "
-            f"one of the same data_source has, as {repeated[0]!r}. Give each an `id` of its own, "
-            "or leave the field out where the questions differ"
+            f"{files} holds no questions{f': {left_out}' if left_out else ''}. {_EXPECTED}"
         )
-    return tasks
+    left_out.report(_log, f"{len(asked):,} questions of {files}")
+    return _named(asked, files)
 
 
 _EXPECTED = (
-    'Expected in each row: "question", "golden_answers" (a list of texts, or Search-R1\'s '
-    '"reward_model": {"ground_truth": {"target": [...]}}), and if you like "id", "data_source", '
-    '"supporting_titles"'
+    'Expected in each row: "question", "golden_answers" (a list of texts, or another form that '
+    'docs/search.md lists), and if you like "id", "data_source", "supporting_titles"'
 )
+_SPLIT = re.compile(r"(train|training|dev|validation|valid|val|eval|test)([-_.]?\d.*)?")
 
 
-def _task(row: Row) -> Task:
-    text = row.values.get("question")
+def _question(row: Row, left_out: Omissions) -> Question | None:
+    text = question_of(row.values)
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"{row.place} has no question: {text!r}. {_EXPECTED}")
-    question = Question(text.strip(), _golden_answers(row), _titles(row))
-    source = str(row.values.get("data_source") or row.path.name.partition(".")[0])
-    name = row.values.get("id")
-    if name is None:
-        name = hashlib.blake2b(question.text.encode(), digest_size=8).hexdigest()
-    return Task(f"{source}/{name}", source, question)
+        left_out.add("without a question", f"{row.place} has no question: {text!r:.60}")
+        return None
+    try:
+        answers, titles = golden_answers_of(row.values), supporting_titles_of(row.values)
+    except ValueError as error:
+        left_out.add("malformed", f"{row.place} has {error}")
+        return None
+    if not answers:
+        left_out.add("without golden answers", f"{row.place} has a question without golden answers")
+        return None
+    return Question(text.strip(), answers, titles)
 
 
-def _golden_answers(row: Row) -> tuple[str, ...]:
-    found: Any = row.values.get("golden_answers")
-    if found is None:
-        found = _inside(row.values, ("reward_model", "ground_truth", "target"))
-    answers = [found] if isinstance(found, str) else found
-    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+def _named(asked: Sequence[tuple[Row, Question]], files: str) -> tuple[Task, ...]:
+    """Equal questions without ids are told apart by their order."""
+    tasks, given = [], Counter[str]()
+    made = Counter[str]()
+    for row, question in asked:
+        source, name = source_of(row.values) or _source(row.path), id_of(row.values)
+        if name is None:
+            words = hashlib.blake2b(question.text.encode(), digest_size=8).hexdigest()
+            made[f"{source}/{words}"] += 1
+            count = made[f"{source}/{words}"]
+            name = words if count == 1 else f"{words}-{count}"
+        given[f"{source}/{name}"] += 1
+        tasks.append(Task(f"{source}/{name}", source, question))
+    if repeated := [name for name, count in given.items() if count > 1]:
         raise ValueError(
-            f"{row.place} has golden answers that are no texts: {found!r}. {_EXPECTED}"
+            f"{len(repeated)} questions of {files} have an id that another one of the same "
+            f"data_source has, as {repeated[0]!r}. Give each an `id` of its own, or leave the "
+            "field out"
         )
-    if not any(answer.strip() for answer in answers):
-        raise ValueError(f"{row.place} has a question without golden answers. {_EXPECTED}")
-    return tuple(answer.strip() for answer in answers if answer.strip())
+    return tuple(tasks)
 
 
-def _titles(row: Row) -> tuple[str, ...]:
-    titles = row.values.get("supporting_titles") or []
-    if not isinstance(titles, list) or not all(isinstance(title, str) for title in titles):
-        raise ValueError(f"{row.place} has supporting titles that are no texts: {titles!r}")
-    return tuple(titles)
-
-
-def _inside(values: Any, names: Sequence[str]) -> Any:
-    for name in names:
-        values = values.get(name) if isinstance(values, Mapping) else None
-    return values
+def _source(path: Path) -> str:
+    """`nq.jsonl` and, as FlashRAG's folders have it, `nq/dev.jsonl` are both nq."""
+    name = path.name.partition(".")[0]
+    return (path.resolve().parent.name or name) if _SPLIT.fullmatch(name.lower()) else name

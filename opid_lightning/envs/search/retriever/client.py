@@ -9,14 +9,21 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import httpx
 
 from opid_lightning.envs.search.passages import Passage
-from opid_lightning.envs.search.retriever.exchange import ServiceTrouble, endpoint, retrieve
+from opid_lightning.envs.search.retriever.exchange import (
+    ServiceTrouble,
+    endpoint,
+    retrieve,
+    retrieve_one,
+)
 from opid_lightning.envs.search.retriever.gathering import Gathering
 from opid_lightning.servers.health import CONNECTIONS
 
+_REFUSES_THE_FORM = (400, 422, 500)  # what servers say of a request that they do not understand
 _JITTER = random.Random()  # of its own, so that the run's random numbers stay the same
 _log = logging.getLogger(__name__)
 
@@ -62,13 +69,14 @@ class RetrieverClient:
         self._cached: OrderedDict[str, tuple[Passage, ...]] = OrderedDict()
         self._changing = threading.Lock()
         self._is_started = False
+        self._form: Literal["queries", "query"] | None = None  # what it takes, once that is known
 
     def start(self, question: str) -> None:
         """Makes sure that it answers, with passages to a question that will be asked."""
         if self._is_started:
             return
         try:
-            (found,) = retrieve(self._http, self.url, [question], self.topk)
+            (found,) = self._retrieve([question])
         except ServiceTrouble as trouble:
             raise ValueError(self._complaint(trouble)) from trouble
         if not found:
@@ -85,7 +93,7 @@ class RetrieverClient:
             if query in self._cached:
                 self._cached.move_to_end(query)
                 return self._cached[query]
-        found = self._gathering(query)
+        found = self._ask([query])[0] if self._form == "query" else self._gathering(query)
         with self._changing:
             self._cached[query] = found
             while len(self._cached) > self.service.cached_queries:
@@ -95,7 +103,7 @@ class RetrieverClient:
     def _ask(self, queries: Sequence[str]) -> list[tuple[Passage, ...]]:
         for num_retries in range(self.service.retries + 1):
             try:
-                return retrieve(self._http, self.url, queries, self.topk)
+                return self._retrieve(queries)
             except ServiceTrouble as trouble:
                 if not trouble.may_pass or num_retries == self.service.retries:
                     raise ValueError(self._complaint(trouble, num_retries)) from trouble
@@ -105,6 +113,27 @@ class RetrieverClient:
                 )
                 time.sleep(delay_s)
         raise AssertionError("the last try returns or raises")
+
+    def _retrieve(self, queries: Sequence[str]) -> list[tuple[Passage, ...]]:
+        """All in one request, or one by one from a server that turns out to want it so."""
+        if self._form == "query":
+            return self._one_by_one(queries)
+        try:
+            found = retrieve(self._http, self.url, queries, self.topk)
+        except ServiceTrouble as refused:
+            if self._form or refused.status not in _REFUSES_THE_FORM:
+                raise
+            try:
+                found = self._one_by_one(queries)
+            except ServiceTrouble:
+                raise refused from None
+            self._form = "query"
+        else:
+            self._form = "queries"
+        return found
+
+    def _one_by_one(self, queries: Sequence[str]) -> list[tuple[Passage, ...]]:
+        return [retrieve_one(self._http, self.url, query, self.topk) for query in queries]
 
     def _delay_s(self, num_retries: int) -> float:
         """Exponential backoff, with full jitter."""

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
 from opid_lightning.envs.search.passages import Passage
+from opid_lightning.envs.search.surrogates import without_surrogates
 
 MAX_BODY = 8_000_000  # bytes of a request
 MAX_QUERY = 10_000  # characters
@@ -39,11 +40,13 @@ class Asked:
     def read(cls, body: bytes, topk: int) -> Asked:
         """Raises BadRequestError. `topk` is for requests that leave it out."""
         try:
-            values = json.loads(body)
+            values = without_surrogates(json.loads(body))
         except (ValueError, RecursionError) as error:
             raise BadRequestError(f"the body is no JSON: {error}") from error
         if not isinstance(values, dict):
-            raise BadRequestError('the body is no object; expected {"queries": [text, ...]}')
+            raise BadRequestError(
+                'the body is no object; expected {"queries": [text, ...]} or {"query": text}'
+            )
         wanted = values.get("topk")
         topk = topk if wanted is None else wanted
         if type(topk) is not int or not 1 <= topk <= MAX_TOPK:
@@ -53,6 +56,8 @@ class Asked:
 
 def _queries(values: Mapping[str, Any]) -> tuple[str, ...]:
     queries = values.get("queries")
+    if queries is None and "query" in values:  # as OPID's authors ask
+        queries = [values["query"]]
     if not isinstance(queries, list) or not all(isinstance(query, str) for query in queries):
         raise BadRequestError(f"queries is {queries!r:.50}, expected a list of texts")
     if not 1 <= len(queries) <= MAX_QUERIES:
