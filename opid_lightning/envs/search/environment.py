@@ -36,10 +36,10 @@ class SearchQA:
     answer_rule: AnswerRule = "response"  # what may win; reference: passages may, too
     win_reward: float = 1.0
     topk: int = 3  # passages of a search
-    train_questions: Files = None  # JSONL or Parquet; without any of these they are generated
+    train_questions: Files = None  # JSON or Parquet; without any of these they are generated
     valid_seen_questions: Files = None
     valid_unseen_questions: Files = None
-    corpus: str | None = None  # JSONL or Parquet, indexed in this process
+    corpus: str | None = None  # JSON or Parquet, indexed in this process
     retriever: Service = field(default_factory=Service)  # instead of an index in this process
     num_train_questions: int = 3000  # generated
     num_valid_questions: int = 120  # generated, in each of the two validation splits

@@ -41,8 +41,8 @@ def read_tasks(paths: Sequence[Path]) -> tuple[Task, ...]:
     from the question's words. Rows that cannot be asked are left out, counted and reported.
     """
     left_out = Omissions()
-    rows = [row for path in paths for row in read_rows(path)]
-    asked = [(row, found) for row in rows if (found := _question(row, left_out))]
+    rows = (row for path in paths for row in read_rows(path))
+    asked = [named for row in rows if (named := _asked(row, left_out))]
     files = ", ".join(map(str, paths))
     if not asked:
         raise ValueError(
@@ -57,6 +57,22 @@ _EXPECTED = (
     'docs/search.md lists), and if you like "id", "data_source", "supporting_titles"'
 )
 _SPLIT = re.compile(r"(train|training|dev|validation|valid|val|eval|test)([-_.]?\d.*)?")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question, and what its row says of who it is."""
+
+    question: Question
+    source: str
+    id: str | None
+
+
+def _asked(row: Row, left_out: Omissions) -> _Asked | None:
+    if (question := _question(row, left_out)) is None:
+        return None
+    source = source_of(row.values) or _source(row.path)
+    return _Asked(question, source, id_of(row.values))
 
 
 def _question(row: Row, left_out: Omissions) -> Question | None:
@@ -75,20 +91,19 @@ def _question(row: Row, left_out: Omissions) -> Question | None:
     return Question(text.strip(), answers, titles)
 
 
-def _named(asked: Sequence[tuple[Row, Question]], files: str) -> tuple[Task, ...]:
+def _named(asked: Sequence[_Asked], files: str) -> tuple[Task, ...]:
     """Equal questions without ids are told apart by their order."""
-    tasks, given = [], Counter[str]()
-    made = Counter[str]()
-    for row, question in asked:
-        source, name = source_of(row.values) or _source(row.path), id_of(row.values)
+    tasks, made = [], Counter[str]()
+    for one in asked:
+        name = one.id
         if name is None:
-            words = hashlib.blake2b(question.text.encode(), digest_size=8).hexdigest()
-            made[f"{source}/{words}"] += 1
-            count = made[f"{source}/{words}"]
-            name = words if count == 1 else f"{words}-{count}"
-        given[f"{source}/{name}"] += 1
-        tasks.append(Task(f"{source}/{name}", source, question))
-    if repeated := [name for name, count in given.items() if count > 1]:
+            name = hashlib.blake2b(one.question.text.encode(), digest_size=8).hexdigest()
+            made[f"{one.source}/{name}"] += 1
+            count = made[f"{one.source}/{name}"]
+            name = name if count == 1 else f"{name}-{count}"
+        tasks.append(Task(f"{one.source}/{name}", one.source, one.question))
+    counts = Counter(task.id for task in tasks)
+    if repeated := [name for name, count in counts.items() if count > 1]:
         raise ValueError(
             f"{len(repeated)} questions of {files} have an id that another one of the same "
             f"data_source has, as {repeated[0]!r}. Give each an `id` of its own, or leave the "
