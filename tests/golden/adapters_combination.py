@@ -1,39 +1,44 @@
-"""From the recorded inputs of the combined advantages to this project's, and back."""
+"""From the recorded inputs of the combined advantages to this project's, and back.
+
+Every recorded row becomes a scored step, and `Advantage` itself adds up the terms.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.state_groups import describe_group_sizes
 from opid_lightning.learning.term_sizes import term_sizes
-from tests.golden.adapters_advantage import (
-    Inputs,
-    Outputs,
-    groups_of,
-    on_tokens,
-    outcome,
-    reference,
-    skill_term,
-)
+from opid_lightning.types import Sample, SkillLevel
+from tests.golden.adapters_advantage import Inputs, Outputs, groups_of, reference, spread
+from tests.golden.scored_rows import placed, scored_rows
 
 MODES = {"mean_norm": "mean", "mean_std_norm": "mean_std"}
 
 
 def compute_gigpo_outcome_advantage(inputs: Inputs) -> Outputs:
-    advantage = reference(normalise=mode(inputs), epsilon=inputs.get("epsilon", 1e-6))
-    groups = groups_of(inputs)
-    state = on_tokens(advantage.state(inputs["step_rewards"], groups), inputs)
-    advantages = outcome(advantage, inputs) + inputs.get("step_advantage_w", 1.0) * state
-    outputs = {"advantages": advantages, "returns": advantages}
-    return outputs | (
-        {"metrics": group_metrics("gigpo", groups)} if inputs.get("return_metrics") else {}
+    advantage = combined(inputs, state_weight=inputs.get("step_advantage_w", 1.0))
+    scores = on_tokens(advantage(scored_rows(inputs, {})), inputs)["scores"]
+    outputs = {"advantages": scores, "returns": scores}
+    if not inputs.get("return_metrics"):
+        return outputs
+    return outputs | {"metrics": group_metrics("gigpo", groups_of(inputs))}
+
+
+def combined(inputs: Inputs, **settings: Any) -> Advantage:
+    """The recorded step rewards are returns already, so nothing later is added to them."""
+    mode = inputs.get("mode", "mean_norm")
+    similarity = inputs.get("similarity_thresh", 0.95)
+    return reference(
+        normalise=MODES.get(mode, mode),
+        epsilon=inputs.get("epsilon", 1e-6),
+        state_similarity=similarity if inputs.get("enable_similarity", False) else None,
+        **settings,
     )
-
-
-def mode(inputs: Inputs) -> str:
-    name = inputs.get("mode", "mean_norm")
-    return MODES.get(name, name)
 
 
 def group_metrics(prefix: str, groups: Tensor) -> Outputs:
@@ -41,42 +46,58 @@ def group_metrics(prefix: str, groups: Tensor) -> Outputs:
     return {f"{prefix}/state_group/{name}": value for name, value in sizes.items()}
 
 
-def compute_opid_advantage_components(inputs: Inputs) -> Outputs:
-    advantage = reference(normalise=mode(inputs), epsilon=inputs.get("epsilon", 1e-6))
-    settings = {
-        "normalise": inputs.get("normalize_teacher_adv", False),
-        "clip": inputs.get("clip_teacher_adv"),
-        "epsilon": advantage.epsilon,
-    }
-    weights = weights_of(inputs)
-    metrics = {f"opid/adv/{name}_weight": weight for name, weight in weights.items()}
-    episode = outcome(advantage, inputs)
-    state = torch.zeros_like(episode)
-    if weights["step_advantage"] != 0:
-        if inputs["step_rewards"] is None:
-            raise ValueError("the state term needs the returns of steps")
-        groups = groups_of(inputs)
-        state = on_tokens(advantage.state(inputs["step_rewards"], groups), inputs)
-        metrics |= group_metrics("opid", groups)
-    episode_teacher = inputs.get("episode_teacher_log_prob")
-    if episode_teacher is None:
-        episode_teacher = inputs.get("teacher_log_prob")
-    by_episode_skill = skill_term(
-        episode_teacher, inputs.get("critical_step_mask"), inputs, settings
-    )
-    by_step_skill = skill_term(
-        inputs.get("step_teacher_log_prob"), inputs.get("step_skill_mask"), inputs, settings
-    )
-    teacher = (
-        weights["episode_skill_teacher"] * by_episode_skill
-        + weights["step_skill_teacher"] * by_step_skill
-    )
+def on_tokens(samples: tuple[Sample, ...], inputs: Inputs) -> dict[str, Tensor]:
+    """Each term, and what they come to, where the reference has response tokens."""
+    mask = inputs["response_mask"]
+    ones = [torch.ones_like(sample.scored.old_logprobs) for sample in samples]
+    pairs = list(zip(samples, ones, strict=True))
     return {
-        "episode_advantages": episode,
-        "step_advantages": state,
-        "teacher_advantages": teacher,
-        "scores": episode + weights["step_advantage"] * state + teacher,
+        "episode": placed([one * sample.outcome_advantage for sample, one in pairs], mask),
+        "state": placed([one * sample.state_advantage for sample, one in pairs], mask),
+        "teacher": placed([sample.skill_advantage for sample in samples], mask),
+        "scores": placed([sample.advantages for sample in samples], mask),
+    }
+
+
+def compute_opid_advantage_components(inputs: Inputs) -> Outputs:
+    weights = weights_of(inputs)
+    state_weight = weights["step_advantage"]
+    if state_weight != 0 and inputs["step_rewards"] is None:
+        raise ValueError("the state term needs the returns of steps")
+    advantage = combined(
+        inputs,
+        state_weight=state_weight,
+        episode_weight=weights["episode_skill_teacher"],
+        step_weight=weights["step_skill_teacher"],
+        normalise_delta=inputs.get("normalize_teacher_adv", False),
+        clip_delta=inputs.get("clip_teacher_adv"),
+    )
+    terms = on_tokens(advantage(scored_rows(inputs, teachers_of(inputs))), inputs)
+    metrics = {f"opid/adv/{name}_weight": weight for name, weight in weights.items()}
+    if state_weight != 0:
+        metrics |= group_metrics("opid", groups_of(inputs))
+    return {
+        "episode_advantages": terms["episode"],
+        # The reference names it before its weight.
+        "step_advantages": terms["state"] / (state_weight or 1.0),
+        "teacher_advantages": terms["teacher"],
+        "scores": terms["scores"],
         "metrics": metrics,
+    }
+
+
+def teachers_of(inputs: Inputs) -> dict[SkillLevel, tuple[Tensor, Tensor]]:
+    """Log-probs with the skills of each level, and which tokens they count for."""
+    episode = inputs.get("episode_teacher_log_prob")
+    episode = inputs.get("teacher_log_prob") if episode is None else episode
+    given: dict[SkillLevel, tuple[Any, str]] = {
+        "episode": (episode, "critical_step_mask"),
+        "step": (inputs.get("step_teacher_log_prob"), "step_skill_mask"),
+    }
+    return {
+        level: (logprobs, spread(inputs.get(mask), inputs["response_mask"]))
+        for level, (logprobs, mask) in given.items()
+        if logprobs is not None and inputs["old_log_prob"] is not None
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from torch import Tensor
 from opid_lightning.learning.aggregation import aggregate, token_mean
 from opid_lightning.learning.distillation import distillation
 from opid_lightning.learning.kl import kl_estimates
-from opid_lightning.learning.surrogate import Surrogate, gspo_surrogate, ppo_surrogate
+from opid_lightning.learning.loss import Loss
+from opid_lightning.types import Batch
+from tests.learning.batches import batch_of, totals_of_rows
 
 Inputs = Mapping[str, Any]
 Outputs = dict[str, Any]
@@ -33,28 +36,18 @@ def kl_penalty(inputs: Inputs) -> Outputs:
 
 
 def compute_policy_loss(inputs: Inputs) -> Outputs:
-    logprobs = leaf(inputs["log_prob"])
-    surrogate = ppo_surrogate(
-        logprobs,
-        inputs["old_log_prob"],
-        inputs["advantages"],
-        *clip_range(inputs),
-        inputs.get("clip_ratio_c", 3.0),
-    )
-    how = inputs.get("loss_agg_mode", "token-mean")
-    return policy_outputs(surrogate, logprobs, how, inputs)
+    how, dual_clip = inputs.get("loss_agg_mode", "token-mean"), inputs.get("clip_ratio_c", 3.0)
+    low, high = clip_range(inputs)
+    try:
+        loss = Loss("ppo", low, high, dual_clip, how, kl_weight=0.0)
+    except ValueError as error:
+        raise AssertionError(str(error)) from error  # as the reference says it
+    return policy_outputs(loss, inputs)
 
 
 def compute_policy_loss_gspo(inputs: Inputs) -> Outputs:
-    logprobs = leaf(inputs["log_prob"])
-    surrogate = gspo_surrogate(
-        logprobs,
-        inputs["old_log_prob"],
-        inputs["advantages"],
-        inputs["response_mask"],
-        *clip_range(inputs),
-    )
-    return policy_outputs(surrogate, logprobs, "seq-mean-token-mean", inputs)
+    low, high = clip_range(inputs)
+    return policy_outputs(Loss("gspo", low, high, kl_weight=0.0), inputs)
 
 
 def clip_range(inputs: Inputs) -> tuple[float, float]:
@@ -63,38 +56,59 @@ def clip_range(inputs: Inputs) -> tuple[float, float]:
     return both if low is None else low, both if high is None else high
 
 
-def policy_outputs(surrogate: Surrogate, logprobs: Tensor, how: str, inputs: Inputs) -> Outputs:
-    mask = inputs["response_mask"]
-    loss = aggregate(surrogate.losses, mask, how)
+def policy_outputs(loss: Loss, inputs: Inputs) -> Outputs:
+    logprobs = leaf(inputs["log_prob"])
+    terms = loss(logprobs, None, batch(inputs, inputs["advantages"]))
     return {
-        "pg_loss": loss.detach(),
-        "pg_clipfrac": token_mean(surrogate.is_clipped, mask),
-        "ppo_kl": token_mean(inputs["old_log_prob"] - logprobs.detach(), mask),
-        "pg_clipfrac_lower": token_mean(surrogate.is_dual_clipped, mask),
-        "grad_log_prob": gradient(loss, logprobs),
+        "pg_loss": terms.loss.detach(),
+        # Shares are float32 in the reference, whatever the log-probs are.
+        "pg_clipfrac": terms.metrics["clip_fraction"].float(),
+        "ppo_kl": terms.metrics["ppo_kl"],
+        "pg_clipfrac_lower": terms.metrics["dual_clip_fraction"].float(),
+        "grad_log_prob": gradient(terms.loss, logprobs),
     }
 
 
+def batch(inputs: Inputs, advantages: Tensor, skilled: Tensor | None = None) -> Batch:
+    """One that is a whole optimizer step; `skilled` says which tokens a skill scored."""
+    mask, old = inputs["response_mask"], inputs["old_log_prob"]
+    skilled = torch.zeros_like(mask) if skilled is None else skilled
+    rows = {
+        "response_mask": mask.to(old.dtype),
+        "old_logprobs": old,
+        "sampler_logprobs": old,
+        "advantages": advantages,
+        "skill_logprobs": inputs.get("teacher_log_prob", old),
+        "routed_mask": skilled.to(old.dtype),
+    }
+    # The reference divides by the width of the padded batch.
+    totals = replace(totals_of_rows(rows), max_response=mask.shape[-1])
+    return batch_of({**rows, "reference_logprobs": old}, totals)
+
+
 def compute_opd_loss(inputs: Inputs) -> Outputs:
-    logprobs = leaf(inputs["log_prob"])
-    mask = inputs["response_mask"] * spread(inputs["opd_step_mask"], inputs["response_mask"])
-    selected = mask.bool()
-    if not selected.any():
-        return opd_outputs(torch.zeros(()), None, mask)
-    result = distillation(
-        logprobs,
-        inputs["old_log_prob"],
-        inputs["teacher_log_prob"],
-        inputs.get("weight_mode", "delta"),
-        inputs.get("opd_clip"),
+    """The policy's own loss is nothing, as all advantages are 0."""
+    mode, clip = inputs.get("weight_mode", "delta"), inputs.get("opd_clip")
+    how = inputs.get("loss_agg_mode", "token-mean")
+    loss = Loss(
+        aggregation=how,
+        kl_weight=0.0,
+        distillation_weight=1.0,
+        distillation_mode=mode,
+        distillation_clip=clip,
     )
-    loss = aggregate(result.losses, mask, inputs.get("loss_agg_mode", "token-mean"))
-    outputs = opd_outputs(loss.detach(), gradient(loss, logprobs), mask)
+    logprobs, response_mask = leaf(inputs["log_prob"]), inputs["response_mask"]
+    mask = response_mask * spread(inputs["opd_step_mask"], response_mask)
+    if not mask.any():
+        return opd_outputs(torch.zeros(()), None, mask)
+    terms = loss(logprobs, None, batch(inputs, torch.zeros_like(inputs["log_prob"]), mask))
+    outputs = opd_outputs(terms.metrics["distillation"], gradient(terms.loss, logprobs), mask)
+    result = distillation(logprobs, inputs["old_log_prob"], inputs["teacher_log_prob"], mode, clip)
     outputs["opd_weight_abs_mean"] = token_mean(result.weights.abs(), mask)
     if result.ratio is not None:
         outputs["opd_log_ratio_abs_mean"] = token_mean(result.ratio.log().abs(), mask)
         outputs["opd_importance_ratio_mean"] = token_mean(result.ratio, mask)
-        outputs["opd_importance_ratio_max"] = result.ratio[selected].max()
+        outputs["opd_importance_ratio_max"] = result.ratio[mask.bool()].max()
     return outputs
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def _case(function: str, raw: Mapping[str, Any]) -> Case:
         tags=frozenset(raw["tags"]),
         inputs={name: decode(value) for name, value in raw["inputs"].items()},
         outputs={name: decode(value) for name, value in raw["outputs"].items()},
-        float64_gap=float(raw.get("float64_gap") or 0.0),
+        float64_gap=float(decode(raw.get("float64_gap")) or 0.0),
     )
 
 
@@ -55,14 +55,16 @@ def decode(value: Any) -> Any:
         case None:
             return {key: decode(item) for key, item in value.items()}
         case "torch":
-            numbers = torch.tensor([float(x) for x in value["data"]], dtype=torch.float64)
+            numbers = torch.tensor([float(decode(x)) for x in value["data"]], dtype=torch.float64)
             return numbers.to(getattr(torch, value["dtype"])).reshape(value["shape"])
         case "numpy":
             return _array(value)
         case "float":
             return float(value["v"])
         case "npscalar":
-            return _array({**value, "data": [value.get("v", value.get("data"))], "shape": [1]})[0]
+            data = value["v"] if "v" in value else value["data"]
+            data = data if isinstance(data, list) else [data]
+            return _array({**value, "data": data, "shape": [1]})[0]
         case "tuple":
             return tuple(decode(item) for item in value["items"])
         case "dict":
@@ -78,12 +80,11 @@ def _array(value: Mapping[str, Any]) -> np.ndarray:
     dtype = value["dtype"]
     if dtype in ("object", "str"):
         array = np.empty(len(value["data"]), dtype=object)
-        array[:] = list(_items(value["data"]))
+        for place, item in enumerate(value["data"]):  # one by one: numpy would spread out a list
+            array[place] = decode(item)
         return array.reshape(value["shape"]).astype(dtype, copy=False)
     if dtype.startswith("float"):
-        return np.array([float(x) for x in value["data"]], dtype=dtype).reshape(value["shape"])
+        return np.array([float(decode(x)) for x in value["data"]], dtype=dtype).reshape(
+            value["shape"]
+        )
     return np.array(value["data"], dtype=dtype).reshape(value["shape"])
-
-
-def _items(data: list[Any]) -> Iterator[Any]:
-    return (decode(item) for item in data)

@@ -1,9 +1,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.golden.__main__ import main
+from tests.golden.reader import decode, read_cases
 from tests.golden.suite import ADAPTERS, JUDGES, run_file
 
 DATA = Path(__file__).parent / "data"
@@ -93,3 +95,62 @@ def test_a_directory_without_cases_is_refused(run, tmp_path):
     lines, code = run(tmp_path)
     assert "no *.json files" in lines[0]
     assert code == 2
+
+
+@pytest.mark.parametrize("gap", ["inf", "-inf", "nan"])
+def test_a_gap_that_is_no_number_demands_nothing_of_numbers_but_their_shape(run, tmp_path, gap):
+    def change(case):
+        case["float64_gap"] = {"__t__": "float", "v": gap}
+        case["outputs"]["kld"]["data"][0] = "nan"
+
+    lines, _ = run(altered(DATA / "kl_penalty.json", tmp_path, change))
+    assert lines[-1] == "15 passed, 0 failed"
+
+    def flatten(case):
+        change(case)
+        case["outputs"]["kld"]["shape"] = [len(case["outputs"]["kld"]["data"])]
+
+    lines, _ = run(altered(DATA / "kl_penalty.json", tmp_path, flatten))
+    assert "  kl_penalty-p000: kld" in lines
+
+
+@pytest.mark.parametrize(
+    ("encoded", "gap"),
+    [
+        (None, 0.0),
+        (0.5, 0.5),
+        ({"__t__": "float", "v": 0.5}, 0.5),
+        ({"__t__": "npscalar", "dtype": "float32", "v": 0.5}, 0.5),
+        ({"__t__": "npscalar", "dtype": "float64", "data": ["inf"]}, float("inf")),
+        ({"__t__": "numpy", "dtype": "float64", "shape": [], "data": [0.5]}, 0.5),
+        ({"__t__": "torch", "dtype": "float32", "shape": [], "data": [0.5]}, 0.5),
+    ],
+)
+def test_a_gap_is_read_in_every_encoding(tmp_path, encoded, gap):
+    case = {"id": "a", "tags": [], "inputs": {}, "outputs": {}, "float64_gap": encoded}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"function": "a", "cases": [case]}))
+    assert read_cases(path)[0].float64_gap == gap
+
+
+@pytest.mark.parametrize(
+    ("encoded", "value"),
+    [
+        ({"__t__": "npscalar", "dtype": "bool", "v": 1}, np.True_),
+        ({"__t__": "npscalar", "dtype": "float32", "v": "-inf"}, np.float32("-inf")),
+        ({"__t__": "npscalar", "dtype": "str", "v": "a"}, np.str_("a")),
+        ({"__t__": "tuple", "items": [1, {"__t__": "float", "v": "inf"}]}, (1, float("inf"))),
+        ({"__t__": "dict", "items": [[[1, 2], "a"], [3, None]]}, {(1, 2): "a", 3: None}),
+        ({"__t__": "dict", "items": [[{"__t__": "tuple", "items": [1]}, "a"]]}, {(1,): "a"}),
+    ],
+)
+def test_values_are_read_in_every_encoding(encoded, value):
+    found = decode(encoded)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_lists_in_an_array_of_objects_stay_lists():
+    encoded = {"__t__": "numpy", "dtype": "object", "shape": [2], "data": [[1, 2], [3, 4]]}
+    assert decode(encoded).tolist() == [[1, 2], [3, 4]]
+    assert decode(encoded).shape == (2,)
