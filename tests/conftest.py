@@ -11,6 +11,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("WANDB_MODE", "offline")
 
 import pytest
+from hypothesis import HealthCheck, settings
 from jaxtyping import install_import_hook
 
 from tests import typechecker
@@ -26,6 +27,14 @@ install_import_hook(
 import torch
 
 torch.set_num_threads(1)
+
+# No test fails because the machine is busy, and every run tries the same examples, so that a test
+# fails because of a change alone. To look for others: pytest --hypothesis-profile=explore
+settings.register_profile(
+    "explore", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("same", settings.get_profile("explore"), derandomize=True)
+settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opid_lightning.envs.alfworld.native.goal import read_goal
@@ -106,7 +106,6 @@ def means(formula: list, true: frozenset, bound: dict[str, str]) -> bool:
     return words[0] == words[1] if word == "=" else (word, *words) in true
 
 
-@settings(deadline=None)  # the slow reader tries every thing everywhere
 @given(st.sets(st.sampled_from(possible_facts())), st.sampled_from(["here", "there"]), formulas)
 def test_a_goal_says_what_its_formula_says(said, location, formula):
     true = frozenset(said) | {("atlocation", "agent1", location)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import (
     LlamaConfig,
@@ -67,7 +67,6 @@ def test_two_steps_of_an_episode() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=["llama", "qwen3"])
-@settings(deadline=None)  # by the clock, which a busy machine stretches
 @given(ROWS)
 @torch.no_grad()
 def test_each_row_has_the_log_probs_it_has_alone(

@@ -98,7 +98,7 @@ def test_what_looks_like_an_operator_is_text(shop: Index, query: str) -> None:
     assert ("red" in query.lower()) == bool(found) or query == "id:shoes"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(query=st.text(), k=st.integers(-2, 6))
 def test_any_text_is_a_query(shop: Index, query: str, k: int) -> None:
     hits = shop.search(query, k)

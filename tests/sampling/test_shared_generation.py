@@ -85,7 +85,7 @@ def test_a_rollout_gets_the_completions_that_it_gets_alone(
     assert amid.keys() == alone.keys()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(played=st.integers(0, 6), per_thread=st.lists(st.integers(0, 4), max_size=4))
 def test_everything_is_answered_once_whoever_asked(
     policy: Policy, played: int, per_thread: list[int]
