@@ -1,5 +1,6 @@
 import random
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -103,9 +104,10 @@ def test_what_is_late_counts_as_such_and_is_there_the_next_time(begin):
     callback = SkillExtraction(analyst, deadline_s=0.1)
     trainer = begin(callback)
     analyst.gate.clear()
+    began = time.monotonic()
     assert play(callback, trainer, WON).failures == {WON.id: "late"}
     assert callback._metrics["analysis/late"] == 1
-    assert callback._metrics["analysis/exposed_s"] == pytest.approx(0.1, abs=0.05)
+    assert 0.1 <= callback._metrics["analysis/exposed_s"] <= time.monotonic() - began
     assert callback._metrics["analysis/cost"] == 0
     analyst.gate.set()
     callback.deadline_s = None

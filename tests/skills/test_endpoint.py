@@ -15,7 +15,7 @@ from tests.skills.analyst_behaviours import Answer, completion, error, key_of
 from tests.skills.analyst_server import AnalystServer
 
 TRAJECTORY = trajectory_of(step_of(0, "look"), step_of(1, "go", "B."))
-SLACK_S = 2.0  # of a busy machine
+SLACK_S = 10.0  # of a busy machine; without a limit, each would take 20 s and more
 
 
 def ask(server, **settings):
@@ -139,8 +139,7 @@ def test_no_analysis_takes_longer_than_its_time():
 
 
 def test_a_repair_has_what_is_left_of_the_time():
-    late = Answer(completion("It went well.").body, delay_s=1.0)
-    with AnalystServer(late) as server:
+    with AnalystServer([completion("It went well."), "hanging"]) as server:
         analysis, seconds = ask(server, analysis_timeout_s=1.7, retries=0)
     assert (analysis.failure, analysis.usage.repairs) == ("timeout", 1)
     assert seconds < 1.7 + SLACK_S

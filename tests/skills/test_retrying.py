@@ -47,8 +47,9 @@ def test_without_a_header_no_wait_is_asked_for():
 
 
 def test_a_date_is_as_far_away_as_it_is():
-    date = formatdate(time.time() + 100, usegmt=True)
-    assert seconds_of({"retry-after": date}) == pytest.approx(100, abs=2)
+    now = time.time()
+    seconds = seconds_of({"retry-after": formatdate(now + 100, usegmt=True)})
+    assert 99 - (time.time() - now) <= seconds <= 100  # dates are cut to whole seconds
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -63,6 +64,6 @@ def test_a_server_is_left_alone_for_as_long_as_it_asks(status):
 def test_a_wait_beyond_the_time_of_the_analysis_is_not_begun():
     busy = error(429, None, "Slow down", **{"Retry-After": "3600"})
     with AnalystServer(busy) as server:
-        analysis, seconds = ask(server, analysis_timeout_s=5)
+        analysis, seconds = ask(server, analysis_timeout_s=60)
     assert (analysis.failure, analysis.usage.requests) == ("rate_limited", 1)
     assert seconds < SLACK_S
