@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 APPLICATION_ID = 0x4F504944  # "OPID", in the header of files that are ours
 VERSION = 1
 BUSY_S = 30.0  # how long another process may be writing
+RETRY_S = 0.01
 
 # `answers` has one row for each question, the first that was given. `spending` has one for each
 # analysis that asked a language model, whatever came of it.
@@ -75,7 +77,7 @@ def prepared(connection: sqlite3.Connection, path: Path, is_written: bool) -> sq
         check_ours(connection, path)
         if is_written:
             # A commit then survives the end of the process; only a power cut can lose the last.
-            connection.execute("PRAGMA journal_mode = WAL")
+            use_write_ahead_log(connection)
             connection.execute("PRAGMA synchronous = NORMAL")
     except sqlite3.Error as error:
         connection.close()
@@ -84,6 +86,22 @@ def prepared(connection: sqlite3.Connection, path: Path, is_written: bool) -> sq
         connection.close()
         raise
     return connection
+
+
+def use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Waits while others read or write; SQLite itself gives up at once when it changes the mode.
+
+    The ranks of a run open a new file in the same moment.
+    """
+    end = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+        time.sleep(RETRY_S)
 
 
 def is_blank(connection: sqlite3.Connection) -> bool:

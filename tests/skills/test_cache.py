@@ -150,6 +150,23 @@ def test_processes_that_begin_at_once_share_it_and_agree(path):
     cache.close()
 
 
+@pytest.mark.parametrize("others", ["BEGIN IMMEDIATE", "BEGIN; SELECT * FROM answers"])
+def test_a_new_file_that_another_rank_is_using_is_waited_for(cache, path, others):
+    """SQLite itself refuses at once to begin a write-ahead log beside others."""
+    cache._connection.execute("PRAGMA journal_mode = DELETE")  # as a new file begins
+    cache._connection.executescript(others)
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(AnalysisCache, path)
+        with pytest.raises(TimeoutError):
+            opening.result(timeout=0.3)
+        cache._connection.execute("COMMIT")
+        other = opening.result(timeout=60)
+    other.put(QUESTION, SUCCESS, "run")
+    assert other._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert cache.get(QUESTION.key) == Analysis(SKILLS, detail="one dropped")
+    other.close()
+
+
 def put_and_die(path):
     cache = AnalysisCache(path)
     cache.put(QUESTION, SUCCESS, "run")
