@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.datamodule import tasks_of_iteration
+from opid_lightning.datamodule import iteration_seed, tasks_of_iteration
 from opid_lightning.hooks import RolloutCallback, TrainingBroadcast
 from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.batching import Batching
@@ -37,6 +37,11 @@ def test_passes_and_seeds_differ_in_order() -> None:
     other_seed = tasks_of_iteration(TASKS, 10, 1, 0)
     assert first != second
     assert first != other_seed
+
+
+def test_seeds_of_iterations_and_of_runs_are_all_different() -> None:
+    seeds = {iteration_seed(seed, number) for seed in range(50) for number in range(1000)}
+    assert len(seeds) == 50 * 1000
 
 
 def test_stale_rollouts_are_refused() -> None:

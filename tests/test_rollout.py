@@ -19,7 +19,15 @@ from opid_lightning.rollout import Rollout
 from opid_lightning.sampling.hugging_face import HuggingFace
 from opid_lightning.sampling.scripted import Scripted
 from opid_lightning.sessions import SessionPool
-from opid_lightning.types import Completion, Hindsight, Policy, SampleRequest, TokenIds, Trajectory
+from opid_lightning.types import (
+    Completion,
+    Hindsight,
+    Observation,
+    Policy,
+    SampleRequest,
+    TokenIds,
+    Trajectory,
+)
 
 ROLLOUT = Rollout(group_size=2, max_prompt_tokens=64, skill_tokens=16, max_response_tokens=2)
 
@@ -225,10 +233,30 @@ def test_requests_have_seeds_of_their_own_which_the_rollout_seed_moves(policy: P
 
 def test_requests_ask_for_what_the_settings_say(policy: Policy) -> None:
     generation = NewestFirst(lambda request: "left")
-    rollout = dataclasses.replace(ROLLOUT, temperature=0.4, max_response_tokens=7)
+    rollout = dataclasses.replace(ROLLOUT, temperature=0.4, max_response_tokens=7, stop=("left",))
     roll(policy, rollout, num_tasks=1, generation=generation)
-    asked = {(request.temperature, request.max_tokens) for request in generation.requests}
-    assert asked == {(0.4, 7)}
+    asked = {(r.temperature, r.max_tokens, r.stop) for r in generation.requests}
+    assert asked == {(0.4, 7, ("left",))}
+
+
+class Losing(Keydoor):
+    """Ends every game with its second step, and says that it is lost."""
+
+    def open(self) -> Session:
+        session = super().open()
+        step, num_steps = session.step, iter(range(99))
+
+        def lose(action: str) -> Observation:
+            return dataclasses.replace(step(action), done=next(num_steps) % 2 == 1, won=False)
+
+        session.step = lose  # type: ignore[method-assign]
+        return session
+
+
+def test_a_game_that_ends_lost_is_not_won(policy: Policy) -> None:
+    with Scripted(reply_to=solve).serving(policy) as generation:
+        trajectories = roll(policy, env=Losing(), generation=generation)
+    assert [(len(t.steps), t.won) for t in trajectories] == [(2, False)] * 6
 
 
 def test_the_step_limit_ends_an_episode_unwon(policy: Policy) -> None:

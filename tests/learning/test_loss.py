@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -102,6 +104,26 @@ def test_rows_without_reference_cannot_have_a_kl_term():
     rows = random_rows([3], 3)
     with pytest.raises(ValueError, match=r"kl_weight is 0\.01.*not scored by a reference"):
         run(Loss(), rows, totals_of_rows(rows), has_reference=False)
+
+
+def test_the_kl_of_gspo_is_aggregated_as_its_own_setting_says():
+    rows = random_rows([1, 4], 4)  # so that a mean over tokens is none over sequences
+    terms, _ = run(Loss(surrogate="gspo", kl_estimator="k1"), rows, totals_of_rows(rows))
+    difference = (rows["logprobs"] - rows["reference_logprobs"])[rows["response_mask"].bool()]
+    assert terms.metrics["kl"].item() == pytest.approx(difference.mean().item())
+
+
+def test_a_mismatch_weighs_the_surrogate_alone():
+    rows = random_rows([2], 2)
+    rows["logprobs"] = rows["old_logprobs"]  # of ratio 1, so that losses are -weight * advantage
+    rows["sampler_logprobs"] = rows["old_logprobs"] - torch.tensor([[5.0, -1.0]])
+    loss = Loss(kl_estimator="k1", mismatch="truncate", mismatch_cap=2.0)
+    terms, _ = run(loss, rows, totals_of_rows(rows))
+    weighed = rows["advantages"] * torch.tensor([[2.0, 1 / math.e]])
+    assert terms.metrics["policy"].item() == pytest.approx(-weighed.mean().item())
+    difference = rows["logprobs"] - rows["reference_logprobs"]
+    assert terms.metrics["kl"].item() == pytest.approx(difference.mean().item())
+    assert terms.metrics["mismatch_corrected_share"].item() == 0.5
 
 
 def test_a_distillation_mean_is_over_routed_tokens():

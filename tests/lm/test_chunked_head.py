@@ -76,6 +76,18 @@ def test_log_probs_of_a_head_in_bfloat16_are_not_rounded_to_it() -> None:
     assert not torch.equal(logprobs, logprobs.bfloat16().float())
 
 
+def test_gradients_of_a_head_in_bfloat16_are_summed_in_float32() -> None:
+    """Each chunk adds less than bfloat16 can add to the sum of those before it."""
+    num = 2_000
+    hidden = torch.ones(num, 1, dtype=torch.bfloat16)
+    weight = torch.zeros(2, 1, dtype=torch.bfloat16, requires_grad=True)
+    pairs = torch.arange(num), torch.zeros(num, dtype=torch.long)
+    logprobs, _ = ChunkedLogProbs.apply(hidden, weight, None, Targets(*pairs, 1.0, 2), False)
+    logprobs.sum().backward()
+    assert weight.grad is not None
+    assert weight.grad.flatten().tolist() == pytest.approx([num / 2, -num / 2], rel=1e-2)
+
+
 PROMPTS = [(4, 5, 6), (7, 8, 9, 10, 11, 12), (4, 5, 6, 13)]
 RESPONSES = [(13, 14, 3), (5,), (6, 6, 8, 9)]
 SIZES = {
