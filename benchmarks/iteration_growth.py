@@ -90,7 +90,8 @@ class Bench:
         optimizer = torch.optim.AdamW(self.policy.model.parameters(), lr=0.0, weight_decay=0.0)
         layout = self.iteration.batching.layout
         for step in experience.plan:
-            totals = totals_of([experience.samples[i] for rows in step for i in rows], len(step))
+            trained = [experience.samples[i] for rows in step for i in rows]
+            totals = totals_of(trained, len(step), self.iteration.rollout.max_response_tokens)
             for rows in step:
                 samples = [experience.samples[i] for i in rows]
                 batch = collate(samples, totals, self.policy.tokenizer.pad_token_id, 1.0, layout)

@@ -57,7 +57,8 @@ class Ours:
         samples, loss, parts = samples_of(self.rows), Loss(kl_weight=0), self.micro_batches()
         for members in parts:
             chosen = [samples[i] for i in members]
-            totals = totals_of(samples, len(parts))
+            longest = max(map(len, self.rows.responses))
+            totals = totals_of(samples, len(parts), longest)
             batch = collate(chosen, totals, 0, 1.0, self.batching.layout)
             with precision():
                 logprobs, _ = response_logprobs(self.policy.model, batch.inputs, 1.0)
