@@ -51,9 +51,9 @@ def result_of(bug: Bug, root: Path, limit_s: float) -> str:
 
 
 def first_failure(tests: Sequence[str], root: Path, limit_s: float) -> str:
-    """Runs tests in the copy. Bytecode is not written: it would not notice a change in time."""
+    """Runs tests in the copy."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    variables = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    variables = {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
             command,

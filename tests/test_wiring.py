@@ -103,6 +103,7 @@ def iterations(tmp_path_factory: pytest.TempPathFactory) -> list[Seen]:
         ),
         tasks_per_iteration=2,
         seed=SEED,
+        env=Keydoor(max_steps=7),
     )
     lightning.Trainer(
         accelerator="cpu",
