@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import lightning
 import torch
-from jaxtyping import Float
 from lightning.pytorch.cli import OptimizerCallable
-from torch import Tensor
 
 from opid_lightning.adapter_checkpoint import KEY, Record, check_same, record_of, trained
 from opid_lightning.checkpoints import check_ends_an_iteration
 from opid_lightning.evaluation import EvaluationResult, Played, result_of
 from opid_lightning.hooks import ranks_of
 from opid_lightning.learning.checks import check_word
+from opid_lightning.learning.finite import check_finite, check_logprobs_finite, not_finite
 from opid_lightning.learning.loss import Loss
 from opid_lightning.learning.schedule import DECAYS, learning_rate_share
 from opid_lightning.lm.logprobs import response_logprobs
@@ -272,28 +271,6 @@ class OPIDModule(lightning.LightningModule):
             return model.load_state_dict(weights, strict=strict, assign=assign)
         assert weights.keys() == trained(model.state_dict(), self.adapter).keys()
         return model.load_state_dict(weights, strict=False, assign=assign)
-
-
-def check_logprobs_finite(logprobs: Float[Tensor, "B R"], batch: Batch) -> None:
-    """Raises before a step on nonsense is taken; the last checkpoint stays as it is."""
-    bad_rows = (~logprobs.isfinite() & batch.response_mask.bool()).any(dim=1).nonzero().flatten()
-    if len(bad_rows):
-        raise ValueError(not_finite("log-probs", f" of {batch.names[int(bad_rows[0])]}"))
-
-
-def check_finite(name: str, value: Tensor, rows: Sequence[str] = ()) -> None:
-    if not value.isfinite():
-        raise ValueError(
-            not_finite(f"{name} ({value.item()})", f" of {rows[0]} ..." if rows else "")
-        )
-
-
-def not_finite(what: str, where: str) -> str:
-    return (
-        f"The {what}{where} are not finite; expected finite numbers. Nothing of it was kept: "
-        "ckpt_path=last resumes from the last finite checkpoint. Lower the learning rate "
-        "(optimizer.lr), or use a wider trainer.precision if bf16-mixed or 16-mixed overflows."
-    )
 
 
 def frozen_copy(model: torch.nn.Module, shares_frozen: bool = False) -> torch.nn.Module:

@@ -312,10 +312,9 @@ class Experience:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sizes of the whole optimizer step that a micro-batch belongs to.
+    """Sizes of the whole optimizer step, by which the losses of its micro-batches are divided.
 
-    Losses are divided by these, not by the micro-batch's own sizes, so that how rows are cut
-    into micro-batches changes nothing.
+    How rows are cut into micro-batches then changes nothing.
     """
 
     num_rows: int
@@ -375,7 +374,6 @@ class Batch:
 
 
 def _moved(tensors: _Tensors, device: torch.device | str) -> _Tensors:
-    """The same with its tensors there."""
     values = {field.name: getattr(tensors, field.name) for field in dataclasses.fields(tensors)}
     moved: dict[str, Any] = {
         name: value.to(device)
@@ -387,7 +385,7 @@ def _moved(tensors: _Tensors, device: torch.device | str) -> _Tensors:
 
 @dataclass(frozen=True)
 class Policy:
-    """A causal language model and the tokenizer it speaks through."""
+    """A causal language model and its tokenizer."""
 
     model: torch.nn.Module
     tokenizer: Any
