@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from lightning.pytorch.utilities import rank_zero_warn
 
 from opid_lightning.skills.stream import Outcome
+from opid_lightning.value_checks import check_range
 
 OnLowSuccess = Literal["stop", "continue"]
 
@@ -35,12 +36,9 @@ class FailurePolicy:
     on_low_success: OnLowSuccess = "stop"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.min_success_share <= 1:
-            raise ValueError(
-                f"SkillExtraction.min_success_share is {self.min_success_share}; expected 0 to 1."
-            )
-        if self.window < 1:
-            raise ValueError(f"SkillExtraction.window is {self.window}; expected 1 or more.")
+        share = self.min_success_share
+        check_range("SkillExtraction.min_success_share", share, at_least=0, at_most=1)
+        check_range("SkillExtraction.window", self.window, at_least=1)
         if self.on_low_success not in get_args(OnLowSuccess):
             raise ValueError(
                 f"SkillExtraction.on_low_success is {self.on_low_success!r}; expected "

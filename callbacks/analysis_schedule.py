@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opid_lightning.value_checks import check_range
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -19,8 +21,8 @@ class Schedule:
     def __post_init__(self) -> None:
         for name in ("start_after", "failed_only_after"):
             value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"SkillExtraction.{name} is {value}; expected 0 or more.")
+            or_null = name == "failed_only_after"
+            check_range(f"SkillExtraction.{name}", value, at_least=0, or_null=or_null)
         if self.stop_after is not None and self.stop_after <= self.start_after:
             raise ValueError(
                 f"SkillExtraction would never run: stop_after is {self.stop_after} and start_after "

@@ -26,6 +26,7 @@ from opid_lightning.skills.budget import Budget
 from opid_lightning.skills.cache import AnalysisCache
 from opid_lightning.skills.stream import AnalysisStream, Outcome
 from opid_lightning.types import Hindsight, Trajectory
+from opid_lightning.value_checks import LONGEST_S, check_range
 
 CACHE = "analyses.sqlite"
 
@@ -218,10 +219,12 @@ def hindsight_of(outcomes: Mapping[str, Outcome]) -> Hindsight:
 
 
 def check_waiting(max_workers: int, deadline_s: float | None) -> None:
-    if max_workers < 1:
-        raise ValueError(f"SkillExtraction.max_workers is {max_workers}; expected 1 or more.")
-    if deadline_s is not None and deadline_s < 0:
-        raise ValueError(
-            f"SkillExtraction.deadline_s is {deadline_s}; expected 0 or more, or null to wait for "
-            "all."
-        )
+    check_range("SkillExtraction.max_workers", max_workers, at_least=1)
+    check_range(
+        "SkillExtraction.deadline_s",
+        deadline_s,
+        at_least=0,
+        at_most=LONGEST_S,
+        or_null=True,
+        hint="null waits for all",
+    )

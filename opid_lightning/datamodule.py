@@ -39,6 +39,7 @@ from opid_lightning.trainer_checks import (
     warn_of_idle_ranks,
 )
 from opid_lightning.types import Batch, Experience, SkillLevel, Task
+from opid_lightning.value_checks import check_range
 
 if TYPE_CHECKING:
     from opid_lightning.module import OPIDModule
@@ -78,10 +79,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if tasks_per_iteration < 1:
-            raise ValueError(
-                f"data.tasks_per_iteration is {tasks_per_iteration}; expected 1 or more."
-            )
+        check_range("data.tasks_per_iteration", tasks_per_iteration, at_least=1)
         self.env = env
         self.sampler = sampler
         self.rollout = within(rollout, workers)
@@ -101,6 +99,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         if stage == "fit":
             check_trainer(self.trainer)
             self.advantage.check_group_size(self.rollout.group_size)
+            self._check_temperature()
             self.train_tasks = self._tasks("train")
             self._check_number_of_tasks()
         check_evaluation_is_whole(self.trainer, stage)
@@ -128,6 +127,14 @@ class RolloutDataModule(lightning.LightningDataModule):
                     f"{part.split} always the same are played, spread over the task types."
                 )
         return sets
+
+    def _check_temperature(self) -> None:
+        check_range(
+            "rollout.temperature",
+            self.rollout.temperature,
+            above=0,
+            hint="training divides by it; evaluation.temperature=0 is greedy evaluation",
+        )
 
     def _check_number_of_tasks(self) -> None:
         if self.tasks_per_iteration > len(self.train_tasks):

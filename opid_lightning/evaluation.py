@@ -9,6 +9,7 @@ from typing import Literal
 from opid_lightning.protocols import Split
 from opid_lightning.success import Success, success_of
 from opid_lightning.types import Task, Trajectory, group_by_task
+from opid_lightning.value_checks import check_range
 
 EvaluatedSplit = Literal["train", "valid_seen", "valid_unseen", "both"]
 
@@ -26,12 +27,10 @@ class Evaluation:
     test_split: EvaluatedSplit = "valid_unseen"
 
     def __post_init__(self) -> None:
-        for name in ("attempts", "num_tasks", "tasks_per_batch"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"evaluation.{name} is {value}, expected at least 1")
-        if self.temperature < 0:
-            raise ValueError(f"evaluation.temperature is {self.temperature}, expected at least 0")
+        check_range("evaluation.attempts", self.attempts, at_least=1)
+        check_range("evaluation.num_tasks", self.num_tasks, at_least=1, or_null=True)
+        check_range("evaluation.tasks_per_batch", self.tasks_per_batch, at_least=1)
+        check_range("evaluation.temperature", self.temperature, at_least=0, hint="0 is greedy")
         if self.temperature == 0 and self.attempts > 1:
             raise ValueError(
                 f"evaluation.attempts is {self.attempts}, but at evaluation.temperature=0 all "

@@ -14,7 +14,6 @@ from opid_lightning.adapter_checkpoint import KEY, Record, check_same, record_of
 from opid_lightning.checkpoints import check_ends_an_iteration
 from opid_lightning.evaluation import EvaluationResult, Played, result_of
 from opid_lightning.hooks import ranks_of
-from opid_lightning.learning.checks import check_word
 from opid_lightning.learning.finite import check_finite, check_logprobs_finite, not_finite
 from opid_lightning.learning.loss import Loss
 from opid_lightning.learning.schedule import DECAYS, learning_rate_share
@@ -24,9 +23,11 @@ from opid_lightning.lm.merging import check_sees_trees
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.sharding import clip_gradients, copy_weights, gradient_norm, is_finite
 from opid_lightning.loggers import go_on, row_to_come
+from opid_lightning.optimizer_checks import check_optimizer
 from opid_lightning.strategies import Shards, check_adapts
-from opid_lightning.trainer_checks import check_precision
+from opid_lightning.trainer_checks import check_gradient_clipping, check_precision
 from opid_lightning.types import Batch, Policy
+from opid_lightning.value_checks import check_range, check_word
 
 
 def adamw(parameters: Any) -> torch.optim.Optimizer:
@@ -61,8 +62,8 @@ class OPIDModule(lightning.LightningModule):
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        if warmup_iterations < 0:
-            raise ValueError(f"model.warmup_iterations is {warmup_iterations}; expected 0 or more.")
+        check_range("model.warmup_iterations", warmup_iterations, at_least=0)
+        check_optimizer(optimizer)
         self.source = policy
         self.loss = loss
         self.optimizer = optimizer
@@ -81,6 +82,7 @@ class OPIDModule(lightning.LightningModule):
 
     def setup(self, stage: str) -> None:
         check_precision(self.trainer)
+        check_gradient_clipping(self.trainer, self._is_sharding)
         if self.source.lora:
             check_adapts(self.trainer.strategy)
 

@@ -19,6 +19,7 @@ from opid_lightning.types import (
     Trajectory,
     Turn,
 )
+from opid_lightning.value_checks import check_range
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,18 @@ class Rollout:
 
     def __post_init__(self) -> None:
         for name in ("group_size", "max_prompt_tokens", "max_response_tokens", "max_concurrent"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"rollout.{name} is {getattr(self, name)}, expected at least 1")
-        if not 0 <= self.skill_tokens < self.max_prompt_tokens:
+            check_range(f"rollout.{name}", getattr(self, name), at_least=1)
+        check_range("rollout.skill_tokens", self.skill_tokens, at_least=0)
+        if self.skill_tokens >= self.max_prompt_tokens:
             raise ValueError(
-                f"rollout.skill_tokens is {self.skill_tokens}, expected at least 0 and less than "
+                f"rollout.skill_tokens is {self.skill_tokens}; expected less than "
                 f"rollout.max_prompt_tokens, which is {self.max_prompt_tokens}"
             )
-        if self.temperature < 0:
-            raise ValueError(f"rollout.temperature is {self.temperature}, expected at least 0")
+        # 0 is for greedy evaluation; the data module refuses it in training.
+        check_range("rollout.temperature", self.temperature, at_least=0)
+        check_range("rollout.max_lost_share", self.max_lost_share, at_least=0, at_most=1)
         if not all(self.stop):
             raise ValueError(f"rollout.stop is {list(self.stop)}: a blank text would end nothing")
-        if not 0 <= self.max_lost_share <= 1:
-            raise ValueError(f"rollout.max_lost_share is {self.max_lost_share}, expected 0 to 1")
 
     def __call__(
         self,

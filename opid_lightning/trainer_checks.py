@@ -6,6 +6,7 @@ import lightning
 from lightning.pytorch.utilities import rank_zero_warn
 
 from opid_lightning.types import BatchPlan
+from opid_lightning.value_checks import check_range
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
@@ -23,26 +24,71 @@ def check_precision(trainer: lightning.Trainer) -> None:
 
 def check_trainer(trainer: lightning.Trainer) -> None:
     """Raises where the Trainer would train on old rollouts, or on other gradients than meant."""
+    check_rollouts_are_whole(trainer)
+    if trainer.accumulate_grad_batches != 1:
+        raise ValueError(
+            f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}; leave it at 1: "
+            "it follows from batching.mini_batch_rows and batching.micro_batch_tokens."
+        )
+    check_range(
+        "trainer.log_every_n_steps",
+        trainer.log_every_n_steps,  # type: ignore[attr-defined]
+        at_least=1,
+        hint="0 would log no metric of training",
+    )
+    check_range("trainer.num_nodes", trainer.num_nodes, at_least=1)
+    interval = trainer.val_check_interval
+    is_of_epochs = isinstance(interval, float) and interval == 1.0  # the int 1 is every batch
+    if not is_of_epochs or (trainer.check_val_every_n_epoch or 0) < 1:
+        raise ValueError(
+            "An evaluation is of finished iterations: set trainer.check_val_every_n_epoch to their "
+            f"number, and leave trainer.val_check_interval at 1.0. They are "
+            f"{trainer.check_val_every_n_epoch} and {interval!r}."
+        )
+
+
+def check_rollouts_are_whole(trainer: lightning.Trainer) -> None:
+    """Raises where a part of an iteration's rows, or of its rollout, would be left out."""
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"trainer.fast_dev_run is {trainer.fast_dev_run}, by which only the beginning of an "  # type: ignore[attr-defined]
+            "iteration would be trained on. For a short run set trainer.max_epochs=1, "
+            "data.tasks_per_iteration and evaluation.num_tasks."
+        )
+    if trainer.overfit_batches:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"trainer.overfit_batches is {trainer.overfit_batches}; leave it at 0: each iteration "  # type: ignore[attr-defined]
+            "plays anew. For fewer tasks lower data.tasks_per_iteration."
+        )
+    limit: int | float = trainer.limit_train_batches
+    if not (isinstance(limit, float) and limit == 1.0):  # the int 1 is the first batch alone
+        raise ValueError(
+            f"trainer.limit_train_batches is {limit!r}; leave it at 1.0: the other rows that were "
+            "played would not be trained on. Lower data.tasks_per_iteration instead."
+        )
     reload_every: int = trainer.reload_dataloaders_every_n_epochs  # type: ignore[attr-defined]
     if reload_every != 1:
         raise ValueError(
             "Each epoch needs fresh rollouts: set trainer.reload_dataloaders_every_n_epochs to 1. "
             f"It is {reload_every}."
         )
-
-    if trainer.accumulate_grad_batches != 1:
+    # The Trainer keeps this setting nowhere else.
+    if trainer._accelerator_connector.use_distributed_sampler:
         raise ValueError(
-            f"trainer.accumulate_grad_batches is {trainer.accumulate_grad_batches}; leave it at 1: "
-            "it follows from batching.mini_batch_rows and batching.micro_batch_tokens."
+            "trainer.use_distributed_sampler is True; set it to false: the data module shares "
+            "rows and tasks out among ranks itself, and each would see a part of its part."
         )
 
-    interval = trainer.val_check_interval
-    is_of_epochs = isinstance(interval, float) and interval == 1.0  # the int 1 is every batch
-    if not is_of_epochs or not trainer.check_val_every_n_epoch:
+
+def check_gradient_clipping(trainer: lightning.Trainer, is_sharding: bool) -> None:
+    """Raises for a limit that would turn clipping off, or that sharded gradients do not have."""
+    limit = trainer.gradient_clip_val
+    check_range("trainer.gradient_clip_val", limit, at_least=0, or_null=True, hint="0 is none")
+    algorithm = trainer.gradient_clip_algorithm
+    if limit and algorithm not in (None, "norm") and is_sharding:
         raise ValueError(
-            "An evaluation is of finished iterations: set trainer.check_val_every_n_epoch to their "
-            f"number, and leave trainer.val_check_interval at 1.0. They are "
-            f"{trainer.check_val_every_n_epoch} and {interval!r}."
+            f"trainer.gradient_clip_algorithm is {algorithm.value}; expected norm: gradients "
+            "of sharded weights are clipped by their norm alone."
         )
 
 

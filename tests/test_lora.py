@@ -142,7 +142,7 @@ def test_the_older_fsdp_is_refused() -> None:
     [
         ("policy.lora.rnk=4", "There is no setting 'policy.lora.rnk'. Did you mean 'policy.lora.r"),
         ("policy.lora.rank=x", "policy.lora.rank is 'x'. Expected int."),
-        ("policy.lora.rank=0", "policy.lora.rank is 0, expected at least 1\n  Set on the command"),
+        ("policy.lora.rank=0", "policy.lora.rank is 0; expected at least 1\n  Set on the command"),
         (
             "policy.lora=16",
             "is 16. Expected its settings one by one, as policy.lora.NAME=VALUE, or",

@@ -356,12 +356,12 @@ def test_an_untrained_policy_wins_by_chance_but_seldom(policy: Policy) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"group_size": 0}, "rollout.group_size is 0, expected at least 1"),
-        ({"max_response_tokens": 0}, "rollout.max_response_tokens is 0, expected at least 1"),
-        ({"max_concurrent": 0}, "rollout.max_concurrent is 0, expected at least 1"),
+        ({"group_size": 0}, "rollout.group_size is 0; expected at least 1"),
+        ({"max_response_tokens": 0}, "rollout.max_response_tokens is 0; expected at least 1"),
+        ({"max_concurrent": 0}, "rollout.max_concurrent is 0; expected at least 1"),
         ({"skill_tokens": 2048}, "rollout.skill_tokens is 2048.*which is 2048"),
-        ({"skill_tokens": -1}, "rollout.skill_tokens is -1, expected at least 0"),
-        ({"temperature": -0.1}, "rollout.temperature is -0.1, expected at least 0"),
+        ({"skill_tokens": -1}, "rollout.skill_tokens is -1; expected at least 0"),
+        ({"temperature": -0.1}, "rollout.temperature is -0.1; expected at least 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:

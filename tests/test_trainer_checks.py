@@ -48,7 +48,11 @@ def test_weights_in_another_precision_than_float32_are_refused(
 )
 def test_an_evaluation_amid_an_iteration_is_refused(settings: dict[str, Any]) -> None:
     trainer = lightning.Trainer(
-        accelerator="cpu", reload_dataloaders_every_n_epochs=1, logger=False, **settings
+        accelerator="cpu",
+        reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
+        logger=False,
+        **settings,
     )
     with pytest.raises(ValueError, match=r"leave trainer\.val_check_interval at 1\.0"):
         check_trainer(trainer)

@@ -26,20 +26,18 @@ class Setting:
 
     @property
     def value(self) -> Any:
-        """The text read as YAML, like the values of a configuration file."""
-        from omegaconf import OmegaConf
+        """The text as it reads where nothing is known of the setting.
+
+        What cannot be read is a text: only the setting's type tells whether that is right.
+        """
         from yaml import YAMLError
 
+        from opid_lightning.cli.typed_values import read_plain
+
         try:
-            # Unresolved: an interpolation may name what only the whole configuration holds.
-            container: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={self.text}"]))
-        except YAMLError as error:
-            problem = getattr(error, "problem", error)
-            raise UsageError(
-                f"The value of {self.typed!r} is not YAML: {problem}. Quote it, as in "
-                f"{self.key}='\"...\"', if it is plain text."
-            ) from error
-        return container["value"]
+            return read_plain(self.text)
+        except YAMLError:
+            return self.text
 
 
 @dataclass(frozen=True)

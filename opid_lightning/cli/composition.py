@@ -18,6 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 from opid_lightning.cli.choices import CONF, configurations, groups
 from opid_lightning.cli.errors import UsageError, nearest
 from opid_lightning.cli.names import Tree, from_places, keys_of
+from opid_lightning.cli.typed_values import NULLS
+
+OPTIONAL_GROUPS = ("preset", "recipe", "callbacks", "logger")  # null leaves them out
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ def compose_conf(conf: str, choices: Mapping[str, str]) -> Composition:
     """The configuration `conf`, a name or the path of a YAML file, with its groups chosen."""
     file = configuration_file(conf)
     check_choices(choices, file)
-    overrides = [f"{group}={choice}" for group, choice in choices.items()]
+    overrides = [
+        f"~{group}" if choice in NULLS else f"{group}={choice}" for group, choice in choices.items()
+    ]
     if file.parent != CONF:
         overrides.append(f"hydra.searchpath=[file://{CONF}]")
     try:
@@ -78,7 +83,9 @@ def available_groups(file: Path) -> dict[str, list[str]]:
 def check_choices(choices: Mapping[str, str], file: Path) -> None:
     available = available_groups(file)
     for group, choice in choices.items():
-        if choice not in (*available[group], "null"):
+        if choice in NULLS and group in OPTIONAL_GROUPS:
+            continue
+        if choice not in available[group]:
             raise UsageError(
                 f"Group {group!r} has no choice {choice!r}. {nearest(choice, available[group])}\n"
                 f"  Set on the command line: {group}={choice}"

@@ -22,7 +22,8 @@ from opid_lightning.cli.composition import (
     load_saved,
 )
 from opid_lightning.cli.errors import UsageError, nearest
-from opid_lightning.cli.names import Tree, keys_of, leaves_of, remove_key, set_key, short
+from opid_lightning.cli.names import Tree, keys_of, leaves_of, remove_key, set_key, short, value_at
+from opid_lightning.cli.typed_values import read_as
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,18 @@ class Configuration:
             if key in source.keys:
                 return f"Set in {source.label}"
         return ""
+
+    def text(self, key: str, resolved: Tree) -> str | None:
+        """A setting of text that is read before the types of all settings are known."""
+        typed = [setting.text for setting in self.typed if short(setting.key) == key]
+        value = value_at(resolved, key)
+        if typed and "${" not in typed[-1]:
+            value = read_as(typed[-1], str)
+        if value is KeyError or value is None:
+            return None
+        if not isinstance(value, str) or not value.strip():
+            raise UsageError(self.located(f"{key} is {value!r}. Expected a path.", key))
+        return value
 
     def located(self, message: str, key: str) -> str:
         """The message, with a line on where `key` was set."""
@@ -70,6 +83,19 @@ def names_class(setting: Setting) -> bool:
     return setting.key.endswith(".class_path")
 
 
+def laid_in_order(settings: Sequence[Setting]) -> list[Setting]:
+    return sorted(map(as_policy_path, settings), key=names_class, reverse=True)
+
+
+def check_section(setting: Setting, present: Any, value: Any) -> None:
+    """Raises where one value would take the place of a whole section of settings."""
+    if isinstance(present, dict) and "class_path" not in present and not isinstance(value, dict):
+        raise UsageError(
+            f"{setting.typed} would replace all settings of {setting.key}. Expected them one by "
+            f"one, as {setting.key}.NAME=VALUE, or as a mapping, {setting.key}={{NAME: VALUE}}."
+        )
+
+
 def is_within(key: str, outer: str) -> bool:
     return key == outer or key.startswith(outer + ".")
 
@@ -82,8 +108,10 @@ def configure(arguments: Arguments) -> Configuration:
     else:
         composition, settings = compose_typed(arguments)
     tree = copy.deepcopy(composition.tree)
-    for setting in sorted(map(as_policy_path, settings), key=names_class, reverse=True):
-        set_key(tree, short(setting.key), setting.value)
+    for setting in laid_in_order(settings):
+        key, value = short(setting.key), setting.value
+        check_section(setting, tree.get(key), value)
+        set_key(tree, key, value)
     for key in arguments.removed:
         if not remove_key(tree, short(key)):
             raise UsageError(

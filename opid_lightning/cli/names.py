@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 Tree = dict[str, Any]
@@ -108,6 +108,26 @@ def remove_key(tree: Tree, key: str) -> bool:
         if not isinstance(node, dict):
             return False
     return arguments_of(node, last).pop(last, KeyError) is not KeyError
+
+
+def value_at(tree: Tree, key: str) -> Any:
+    """The value, or KeyError where there is none."""
+    node: Any = tree
+    for part in key.split("."):
+        node = arguments_of(node, part).get(part, KeyError) if isinstance(node, dict) else KeyError
+    return node
+
+
+def place_of(key: str) -> str:
+    """Where a short name is kept: the inverse of `short`, but for init_args."""
+    name, dot, rest = key.partition(".")
+    return f"{PLACES.get(name, name)}{dot}{rest}"
+
+
+def keys_within(keys: Iterable[str]) -> set[str]:
+    """What holds these keys."""
+    parts = [key.split(".") for key in keys]
+    return {".".join(key[:end]) for key in parts for end in range(1, len(key))}
 
 
 def leaves_of(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,7 @@ from opid_lightning.cli.arguments import Arguments
 from opid_lightning.cli.configuration import Configuration, configure
 from opid_lightning.cli.errors import UsageError, nearest, own_error
 from opid_lightning.cli.explanation import explain, locate_mentioned
+from opid_lightning.cli.fitting import fitted
 from opid_lightning.cli.names import Tree
 from opid_lightning.cli.validation import check_names
 from opid_lightning.lm.chat import encode_chat
@@ -78,6 +79,7 @@ def built(configuration: Configuration, names: tuple[str, ...]) -> dict[str, Any
     for name in names:
         parser.add_argument(f"--{name}", type=PARTS[name], required=True)
     check_names(configuration, tree, parser)
+    tree = fitted(configuration, tree, parser)
     try:
         parsed = parser.instantiate(parser.parse_object(tree))
     except ArgumentError as error:

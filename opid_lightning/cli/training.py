@@ -17,7 +17,7 @@ import_lightning()
 
 import lightning
 import yaml
-from jsonargparse import Namespace
+from jsonargparse import Namespace, set_dumper
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger
@@ -29,10 +29,12 @@ from opid_lightning.cli.arguments import Arguments
 from opid_lightning.cli.configuration import Configuration, configure
 from opid_lightning.cli.errors import UsageError, own_error
 from opid_lightning.cli.explanation import explain, locate_mentioned
+from opid_lightning.cli.fitting import fitted
 from opid_lightning.cli.folders import Placement, place
 from opid_lightning.cli.launch import check_folder_is_named
-from opid_lightning.cli.names import to_places
+from opid_lightning.cli.names import place_of, to_places
 from opid_lightning.cli.results import results_table
+from opid_lightning.cli.typed_values import dumped
 from opid_lightning.cli.validation import check_names
 from opid_lightning.datamodule import RolloutDataModule
 from opid_lightning.module import OPIDModule
@@ -75,11 +77,11 @@ def quieten_libraries() -> None:
 
 def placement_of(arguments: Arguments, configuration: Configuration) -> Placement:
     tree = configuration.resolved()
-    checkpoint = tree.get("ckpt_path")
+    checkpoint = configuration.text("ckpt_path", tree)
     folder = os.environ.get(FOLDER_OF_THE_FIRST_PROCESS)
     if folder and int(os.environ.get("LOCAL_RANK", 0)) > 0:
         return Placement(Path(folder), os.environ[CHECKPOINT_OF_THE_FIRST_PROCESS] or None)
-    asked = recorded = (tree.get("trainer") or {}).get("default_root_dir")
+    asked = recorded = configuration.text("trainer.default_root_dir", tree)
     if arguments.config is not None:
         asked = arguments.setting("trainer.default_root_dir")
     else:
@@ -132,6 +134,7 @@ class OPIDCLI(LightningCLI):
     def __init__(self, arguments: Arguments, configuration: Configuration) -> None:
         self.arguments = arguments
         self.configuration = configuration
+        set_dumper("yaml", dumped)
         strict = {"allow_abbrev": False, "exit_on_error": False}
         super().__init__(
             OPIDModule,
@@ -177,7 +180,8 @@ class OPIDCLI(LightningCLI):
         if verb in ("validate", "test"):
             placed.setdefault("verbose", False)  # Lightning's table; `print_results` has our own
         check_names(self.configuration, placed, self._parser(verb))
-        text = yaml.safe_dump(placed, sort_keys=False)
+        placed = fitted(self.configuration, placed, self._parser(verb), place_of)
+        text = dumped(placed)
         try:
             self.config = parser.parse_args([verb, "--config", text, *self.arguments.flags])
         except ArgumentError as error:

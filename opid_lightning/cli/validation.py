@@ -65,7 +65,8 @@ def unnamed_objects(value: Any, key: str) -> Iterator[tuple[str, set[str]]]:
     """Misspelt names of callbacks and loggers: a setting then makes an entry of no class."""
     if key in ("callbacks", "logger") and isinstance(value, dict):
         for name, inner in value.items():
-            if not isinstance(inner, dict) or "class_path" not in inner:
+            is_null = inner is None  # which `fitting` says more of
+            if not is_null and (not isinstance(inner, dict) or "class_path" not in inner):
                 yield f"{key}.{name}", value.keys() - {name}
 
 

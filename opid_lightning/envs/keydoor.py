@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from opid_lightning.protocols import Session, Split
 from opid_lightning.types import Action, Observation, Opening, PromptText, Task, Turn
+from opid_lightning.value_checks import check_range
 
 ACTIONS = ("left", "right", "take", "open")
 GOAL = "take the key, open the door"
@@ -40,6 +41,9 @@ class Layout:
         return f"start{self.start}-{key}-door{self.door}"
 
 
+MAX_SIZE = 100  # of which there are a million tasks
+
+
 @dataclass(frozen=True)
 class Keydoor:
     """All corridors of one size, with some places of key and door held out for validation."""
@@ -51,12 +55,10 @@ class Keydoor:
     seed: int = 0  # of the split
 
     def __post_init__(self) -> None:
-        if self.size < 3:
-            raise ValueError(f"env.size is {self.size}, expected at least 3")
-        if self.max_steps < 1:
-            raise ValueError(f"env.max_steps is {self.max_steps}, expected at least 1")
-        if self.history_length < 0:
-            raise ValueError(f"env.history_length is {self.history_length}, expected at least 0")
+        check_range("env.size", self.size, at_least=3, at_most=MAX_SIZE)
+        check_range("env.max_steps", self.max_steps, at_least=1)
+        check_range("env.history_length", self.history_length, at_least=0)
+        check_range("env.win_reward", self.win_reward, above=0)
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """valid_seen has new starts among places seen in training, valid_unseen new places."""

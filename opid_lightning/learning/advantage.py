@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from opid_lightning.learning.checks import check_logprobs, check_range, check_word
+from opid_lightning.learning.checks import check_logprobs
 from opid_lightning.learning.groups import first_rows, group_means, number_groups
 from opid_lightning.learning.outcome import (
     GroupNormalisation,
@@ -23,6 +23,7 @@ from opid_lightning.learning.rows import Rows
 from opid_lightning.learning.skill_advantage import skill_advantages
 from opid_lightning.learning.state_groups import state_groups
 from opid_lightning.types import SKILL_LEVELS, Sample, ScoredStep, SkillLevel
+from opid_lightning.value_checks import check_range, check_word
 
 
 @dataclass(frozen=True)
@@ -66,13 +67,12 @@ class Advantage:
             check_range(f"advantage.{name}", getattr(self, name), at_least=0, hint="0 turns it off")
         check_range("advantage.epsilon", self.epsilon, above=0)
         check_range("advantage.gamma", self.gamma, at_least=0, at_most=1)
-        if self.target_ratio is not None:
-            check_range("advantage.target_ratio", self.target_ratio, above=0, hint="null: absolute")
+        for name in ("target_ratio", "clip_delta"):
+            check_range(f"advantage.{name}", getattr(self, name), above=0, or_null=True)
+        check_range(
+            "advantage.state_similarity", self.state_similarity, above=0, below=1, or_null=True
+        )
         check_range("advantage.outcome_scale", self.outcome_scale, above=0)
-        if self.clip_delta is not None:
-            check_range("advantage.clip_delta", self.clip_delta, above=0, hint="null: no clipping")
-        if self.state_similarity is not None:
-            check_range("advantage.state_similarity", self.state_similarity, above=0, below=1)
 
     def check_group_size(self, group_size: int) -> None:
         """Raises where a group is too small to compare its members."""

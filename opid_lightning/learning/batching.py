@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from opid_lightning.learning.checks import check_range
 from opid_lightning.lm.merging import merge_sequences
 from opid_lightning.lm.padding import pad_right, pad_sequences
 from opid_lightning.lm.prefix_tree import cut
 from opid_lightning.types import Batch, BatchPlan, Layout, Sample, TokenIds, Totals
+from opid_lightning.value_checks import check_range
 
 _MicroBatches = list[tuple[int, ...]]
 
@@ -39,14 +39,8 @@ class Batching:
     micro_batch_tokens: int = 4096
 
     def __post_init__(self) -> None:
-        if self.mini_batch_rows is not None:
-            check_range(
-                "batching.mini_batch_rows", self.mini_batch_rows, at_least=1, hint="null: all rows"
-            )
-        if self.micro_batch_rows is not None:
-            check_range(
-                "batching.micro_batch_rows", self.micro_batch_rows, at_least=1, hint="null: any"
-            )
+        check_range("batching.mini_batch_rows", self.mini_batch_rows, at_least=1, or_null=True)
+        check_range("batching.micro_batch_rows", self.micro_batch_rows, at_least=1, or_null=True)
         check_range("batching.ppo_epochs", self.ppo_epochs, at_least=1)
         check_range("batching.micro_batch_tokens", self.micro_batch_tokens, at_least=1)
 

@@ -1,4 +1,4 @@
-"""Checks that stop a run with the setting, or the row, that is wrong."""
+"""Checks that stop a run with the row that is wrong."""
 
 from __future__ import annotations
 
@@ -11,29 +11,6 @@ from torch import Tensor
 from opid_lightning.types import ScoredStep
 
 ROWS_AT_A_TIME = 256  # large enough to be quick, small enough for the processor's cache
-
-
-def check_range(
-    name: str,
-    value: float,
-    *,
-    at_least: float = -float("inf"),
-    above: float = -float("inf"),
-    at_most: float = float("inf"),
-    below: float = float("inf"),
-    hint: str = "",
-) -> None:
-    if at_least <= value <= at_most and above < value < below:
-        return
-    bounds = {">=": at_least, ">": above, "<=": at_most, "<": below}
-    limits = " and ".join(f"{sign} {x:g}" for sign, x in bounds.items() if abs(x) != float("inf"))
-    limits = limits or "finite"
-    raise ValueError(f"{name} is {value}; expected {limits}" + (f" ({hint})" if hint else ""))
-
-
-def check_word(name: str, value: str, words: Sequence[str]) -> None:
-    if value not in words:
-        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(words)}")
 
 
 def check_logprobs(steps: Sequence[ScoredStep]) -> None:

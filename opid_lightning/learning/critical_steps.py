@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from opid_lightning.learning.checks import check_range
 from opid_lightning.learning.groups import group_deviations
 from opid_lightning.learning.returns import discounted_returns
 from opid_lightning.learning.state_groups import state_groups
 from opid_lightning.types import Trajectory
+from opid_lightning.value_checks import check_range
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from opid_lightning.learning.aggregation import AGGREGATIONS, aggregate
-from opid_lightning.learning.checks import check_range, check_word
 from opid_lightning.learning.distillation import DISTILLATION_MODES, distillation
 from opid_lightning.learning.kl import KL_ESTIMATORS, kl_estimates
 from opid_lightning.learning.mismatch import MISMATCH_CORRECTIONS, Mismatch, mismatch_weights
 from opid_lightning.learning.surrogate import Surrogate, gspo_surrogate, ppo_surrogate
 from opid_lightning.types import Batch
+from opid_lightning.value_checks import check_range, check_word
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ class Loss:
             check_range(f"loss.{name}", getattr(self, name), at_least=0, hint="0 turns it off")
         check_word("loss.mismatch", self.mismatch, MISMATCH_CORRECTIONS)
         check_range("loss.mismatch_cap", self.mismatch_cap, above=1)
-        if self.distillation_clip is not None:
-            check_range("loss.distillation_clip", self.distillation_clip, above=0, hint="or null")
+        check_range("loss.distillation_clip", self.distillation_clip, above=0, or_null=True)
 
     @property
     def needs_reference(self) -> bool:

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from opid_lightning.value_checks import check_range
+
 NAME = "default"  # peft's own, of the only adapter that there is
 PARTS = (".lora_A.", ".lora_B.")  # in the names of its tensors
 
@@ -29,13 +31,8 @@ class LoRA:
     target_modules: tuple[str, ...] = ()  # how names end, as q_proj; none: all linear but the head
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ValueError(f"policy.lora.rank is {self.rank}, expected at least 1")
-        if self.alpha <= 0:
-            raise ValueError(
-                f"policy.lora.alpha is {self.alpha}, expected above 0: the adapter is scaled by "
-                "alpha / rank"
-            )
+        check_range("policy.lora.rank", self.rank, at_least=1)
+        check_range("policy.lora.alpha", self.alpha, above=0)
 
 
 def adapt(model: torch.nn.Module, lora: LoRA, seed: int) -> None:

@@ -17,6 +17,7 @@ from opid_lightning.sampling.schemas import check_is_free
 from opid_lightning.sampling.stopping import decoding, stopped_at
 from opid_lightning.sampling.whole_prompts import Drawn, WholePrompts
 from opid_lightning.types import Completion, Policy, SampleRequest
+from opid_lightning.value_checks import check_range
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,8 @@ class HuggingFace:
     cache_tokens: int = 64_000  # of prompts that are kept; 0 reads each from its beginning
 
     def __post_init__(self) -> None:
-        if self.max_batch < 1:
-            raise ValueError(f"sampler.max_batch is {self.max_batch}, expected at least 1")
-        if self.cache_tokens < 0:
-            raise ValueError(
-                f"sampler.cache_tokens is {self.cache_tokens}, expected at least 0 (0 keeps none)"
-            )
+        check_range("sampler.max_batch", self.max_batch, at_least=1)
+        check_range("sampler.cache_tokens", self.cache_tokens, at_least=0, hint="0 keeps none")
 
     @contextmanager
     def serving(self, policy: Policy) -> Iterator[Generation]:

@@ -28,6 +28,7 @@ from opid_lightning.sampling.vllm_settings import (
 from opid_lightning.servers.health import CONNECTIONS
 from opid_lightning.servers.vllm import dtype_here, log_folder, memory_arguments
 from opid_lightning.types import Policy
+from opid_lightning.value_checks import LONGEST_S, check_range
 
 _FLEETS: dict[str, Fleet] = {}  # for the life of the process: starting takes as long as a rollout
 
@@ -65,16 +66,13 @@ class VLLMServer:
 
     def __post_init__(self) -> None:
         check_ranges(self.max_batch, self.memory_share, self.cache_gib, self.parity_bound)
-        if self.max_losses < 1:
-            raise ValueError(f"sampler.max_losses is {self.max_losses}, expected at least 1")
+        check_range("sampler.max_losses", self.max_losses, at_least=1)
         for name in ("start_timeout_s", "answer_timeout_s"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"sampler.{name} is {getattr(self, name)}, expected above 0")
+            check_range(f"sampler.{name}", getattr(self, name), above=0, at_most=LONGEST_S)
         self._check_whose_servers()
 
     def _check_whose_servers(self) -> None:
-        if self.num_servers is not None and self.num_servers < 1:
-            raise ValueError(f"sampler.num_servers is {self.num_servers}, expected at least 1")
+        check_range("sampler.num_servers", self.num_servers, at_least=1, or_null=True)
         mine = ("num_servers", "gpus", "log_folder", "max_positions", "engine")
         if self.urls and (given := [f"sampler.{name}" for name in mine if getattr(self, name)]):
             raise ValueError(

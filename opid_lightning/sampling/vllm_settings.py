@@ -9,6 +9,7 @@ from typing import Any
 from opid_lightning.sampling.vllm_worker import EXTENSION
 from opid_lightning.sampling.weights import WeightSyncError
 from opid_lightning.types import Policy
+from opid_lightning.value_checks import check_range
 
 PARITY_BOUNDS = {"float32": 0.01, "bfloat16": 0.5, "float16": 0.5}  # nats, mean over the probe
 ARGUMENTS: Mapping[str, Any] = {
@@ -25,17 +26,11 @@ def check_ranges(
     max_batch: int, memory_share: float, cache_gib: float, parity_bound: float | None
 ) -> None:
     """Raises ValueError, naming the setting."""
-    if max_batch < 1:
-        raise ValueError(f"sampler.max_batch is {max_batch}, expected at least 1")
-    if not 0 < memory_share < 1:
-        raise ValueError(
-            f"sampler.memory_share is {memory_share}, expected above 0 and below 1: a policy that "
-            "trains on the device needs the rest of it"
-        )
-    if cache_gib <= 0:
-        raise ValueError(f"sampler.cache_gib is {cache_gib}, expected above 0")
-    if parity_bound is not None and parity_bound <= 0:
-        raise ValueError(f"sampler.parity_bound is {parity_bound}, expected above 0")
+    check_range("sampler.max_batch", max_batch, at_least=1)
+    hint = "a policy that trains on the device needs the rest of it"
+    check_range("sampler.memory_share", memory_share, above=0, below=1, hint=hint)
+    check_range("sampler.cache_gib", cache_gib, above=0)
+    check_range("sampler.parity_bound", parity_bound, above=0, or_null=True)
 
 
 def describe(policy: Policy, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from opid_lightning.types import Usage
+from opid_lightning.value_checks import check_range
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,13 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, setting in (("cost", "budget"), ("tokens", "max_tokens_spent")):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(
-                    f"SkillExtraction.{setting} is {value}; expected more than 0, or null for no "
-                    "limit. Without skills a run is plain GRPO: advantage=grpo."
-                )
+            check_range(
+                f"SkillExtraction.{setting}",
+                getattr(self, name),
+                above=0,
+                or_null=True,
+                hint="for no skills at all: advantage=grpo",
+            )
 
     def exceeded_by(self, spent: Usage) -> str:
         """Which limit is reached, in words; blank where none is."""

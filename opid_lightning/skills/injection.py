@@ -15,6 +15,7 @@ from opid_lightning.types import (
     TokenIds,
     Trajectory,
 )
+from opid_lightning.value_checks import check_range
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,7 @@ class Injection:
     max_prompt_tokens: int = 2048
 
     def __post_init__(self) -> None:
-        if self.max_prompt_tokens < 1:
-            raise ValueError(
-                f"Injection.max_prompt_tokens is {self.max_prompt_tokens}; expected 1 or more."
-            )
+        check_range("Injection.max_prompt_tokens", self.max_prompt_tokens, at_least=1)
 
     def __call__(
         self, trajectory: Trajectory, step: Step, route: Route, encode: Callable[[str], TokenIds]

@@ -17,16 +17,14 @@ from opid_lightning.skills.endpoint import Endpoint
 from opid_lightning.skills.endpoint_faults import Fault
 from opid_lightning.skills.endpoint_key import OPENAI_URL, Address, read_key
 from opid_lightning.skills.openai_checks import (
-    check,
-    check_at_least,
     check_extra_body,
-    check_more_than_0,
 )
 from opid_lightning.skills.parsing import AnalysisError, keep_valid, parse_reply
 from opid_lightning.skills.repair import REPAIR_VERSION, repair_messages
 from opid_lightning.skills.retrying import Retrying
 from opid_lightning.skills.unavailable import unavailable
 from opid_lightning.types import Analysis, Trajectory, Usage
+from opid_lightning.value_checks import LONGEST_S, check_range, check_word
 
 log = logging.getLogger(__name__)
 
@@ -81,21 +79,20 @@ class OpenAI:
     endpoint: Endpoint = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check("temperature", self.temperature, 0 <= self.temperature <= 2, "0 to 2")
-        check("gamma", self.gamma, 0 <= self.gamma <= 1, "0 to 1")
+        check_range("OpenAI.temperature", self.temperature, at_least=0, at_most=2)
+        check_range("OpenAI.gamma", self.gamma, at_least=0, at_most=1)
         if isinstance(self.structured, bool):  # as YAML reads on and off
             object.__setattr__(self, "structured", "on" if self.structured else "off")
-        is_choice = self.structured in ("auto", "on", "off")
-        check("structured", self.structured, is_choice, "auto, on or off")
-        check_at_least(1, max_tokens=self.max_tokens)
+        check_word("OpenAI.structured", str(self.structured), ("auto", "on", "off"))
         for name in ("max_characters", "max_record_characters"):
-            if (limit := getattr(self, name)) is not None:
-                check_at_least(1, **{name: limit})
-        check_at_least(0, max_step_skills=self.max_step_skills, repairs=self.repairs)
-        check_at_least(0, retries=self.retries, backoff_s=self.backoff_s)
-        check_at_least(self.backoff_s, max_backoff_s=self.max_backoff_s)
-        check_at_least(0, input_price=self.input_price, output_price=self.output_price)
-        check_more_than_0(timeout_s=self.timeout_s, analysis_timeout_s=self.analysis_timeout_s)
+            check_range(f"OpenAI.{name}", getattr(self, name), at_least=1, or_null=True)
+        check_range("OpenAI.max_tokens", self.max_tokens, at_least=1)
+        for name in ("max_step_skills", "repairs", "retries", "input_price", "output_price"):
+            check_range(f"OpenAI.{name}", getattr(self, name), at_least=0)
+        for name, least in (("backoff_s", 0), ("max_backoff_s", self.backoff_s)):
+            check_range(f"OpenAI.{name}", getattr(self, name), at_least=least, at_most=LONGEST_S)
+        for name in ("timeout_s", "analysis_timeout_s"):
+            check_range(f"OpenAI.{name}", getattr(self, name), above=0, at_most=LONGEST_S)
         check_extra_body(self.extra_body)
         address = Address(self.base_url or OPENAI_URL)
         read_key(address, self.key_variable)

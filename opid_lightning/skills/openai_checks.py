@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,21 +16,6 @@ OWN_FIELDS = {
     "stream": None,
     "n": None,
 }
-
-
-def check_at_least(lowest: float, **settings: float) -> None:
-    for name, value in settings.items():
-        check(name, value, lowest <= value < math.inf, f"{lowest:g} or more")
-
-
-def check_more_than_0(**settings: float) -> None:
-    for name, value in settings.items():
-        check(name, value, 0 < value < math.inf, "more than 0")
-
-
-def check(name: str, value: object, is_good: bool, expected: str) -> None:
-    if not is_good:
-        raise ValueError(f"OpenAI.{name} is {value}; expected {expected}.")
 
 
 def check_extra_body(extra_body: Mapping[str, Any] | None) -> None:

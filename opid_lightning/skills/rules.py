@@ -8,6 +8,7 @@ from itertools import groupby, islice
 
 from opid_lightning.skills.step_signals import Fault, StepSignals, read_signals
 from opid_lightning.types import Analysis, Skills, Trajectory
+from opid_lightning.value_checks import check_range
 
 MAX_WORKFLOW_ACTIONS = 15
 MAX_EXAMPLES = 3
@@ -42,10 +43,7 @@ class Rules:
     max_step_skills: int = 5
 
     def __post_init__(self) -> None:
-        if self.max_step_skills < 0:
-            raise ValueError(
-                f"Rules.max_step_skills is {self.max_step_skills}; expected 0 or more."
-            )
+        check_range("analyst.max_step_skills", self.max_step_skills, at_least=0)
 
     @property
     def identity(self) -> str:

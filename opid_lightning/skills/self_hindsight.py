@@ -16,6 +16,7 @@ from opid_lightning.protocols import (
 from opid_lightning.skills.analysis_prompt import PROMPT_VERSION, analysis_messages, reply_schema
 from opid_lightning.skills.parsing import AnalysisError, keep_valid, parse_reply
 from opid_lightning.types import Analysis, Exchange, Trajectory, Usage
+from opid_lightning.value_checks import check_range
 
 
 @dataclass
@@ -39,12 +40,11 @@ class SelfHindsight:
 
     def __post_init__(self) -> None:
         for name, least in (("max_tokens", 1), ("max_characters", 1), ("max_step_skills", 0)):
-            check(name, getattr(self, name), getattr(self, name) >= least, f"{least} or more")
-        check("temperature", self.temperature, self.temperature >= 0, "0 or more")
-        check("gamma", self.gamma, 0 <= self.gamma <= 1, "0 to 1")
-        if self.max_record_characters is not None:
-            limit = self.max_record_characters
-            check("max_record_characters", limit, limit >= 1, "1 or more, or null")
+            check_range(f"analyst.{name}", getattr(self, name), at_least=least)
+        check_range("analyst.temperature", self.temperature, at_least=0)
+        check_range("analyst.gamma", self.gamma, at_least=0, at_most=1)
+        limit = self.max_record_characters
+        check_range("analyst.max_record_characters", limit, at_least=1, or_null=True)
 
     @property
     def identity(self) -> str:
@@ -122,8 +122,3 @@ class SelfHindsight:
 def seed_of(message: str) -> int:
     """Equal trajectories get equal skills, whichever of them was asked about first."""
     return int.from_bytes(hashlib.blake2b(message.encode(), digest_size=8).digest()) >> 1
-
-
-def check(name: str, value: float, is_in_range: bool, expected: str) -> None:
-    if not is_in_range:
-        raise ValueError(f"analyst.{name} is {value}; expected {expected}.")

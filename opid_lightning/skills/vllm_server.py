@@ -13,6 +13,7 @@ from opid_lightning.servers.own_server import OwnServer, ServerLostError
 from opid_lightning.servers.vllm import check_installed, dtype_here, log_folder, memory_arguments
 from opid_lightning.skills.openai import OpenAI
 from opid_lightning.types import Analysis, Trajectory
+from opid_lightning.value_checks import LONGEST_S, check_range
 
 # What a weak model needs: where JSON allows whitespace, it would write nothing else.
 STRUCTURED = {"backend": "xgrammar", "disable_any_whitespace": True}
@@ -66,15 +67,11 @@ class VLLMServer:
     _server: OwnServer | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for name, value, is_good, expected in (
-            ("max_batch", self.max_batch, self.max_batch >= 1, "at least 1"),
-            ("memory_share", self.memory_share, 0 < self.memory_share < 1, "above 0, below 1"),
-            ("cache_gib", self.cache_gib, self.cache_gib > 0, "above 0"),
-            ("start_timeout_s", self.start_timeout_s, self.start_timeout_s > 0, "above 0"),
-            ("max_restarts", self.max_restarts, self.max_restarts >= 0, "at least 0"),
-        ):
-            if not is_good:
-                raise ValueError(f"analyst.{name} is {value}, expected {expected}")
+        check_range("analyst.max_batch", self.max_batch, at_least=1)
+        check_range("analyst.memory_share", self.memory_share, above=0, below=1)
+        check_range("analyst.cache_gib", self.cache_gib, above=0)
+        check_range("analyst.start_timeout_s", self.start_timeout_s, above=0, at_most=LONGEST_S)
+        check_range("analyst.max_restarts", self.max_restarts, at_least=0)
         mine = ("gpus", "log_folder", "max_positions", "engine")
         given = [f"analyst.{name}" for name in mine if getattr(self, name)]
         if self.base_url is not None and given:

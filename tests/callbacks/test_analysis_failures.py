@@ -52,9 +52,12 @@ def test_it_is_judged_anew_with_every_analysis_and_remembered_by_reason():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"min_success_share": 1.1}, "min_success_share is 1.1; expected 0 to 1"),
-        ({"min_success_share": -0.1}, "min_success_share is -0.1; expected 0 to 1"),
-        ({"window": 0}, "window is 0; expected 1 or more"),
+        ({"min_success_share": 1.1}, "min_success_share is 1.1; expected at least 0 and"),
+        (
+            {"min_success_share": -0.1},
+            "min_success_share is -0.1; expected at least 0 and",
+        ),
+        ({"window": 0}, "window is 0; expected at least 1"),
         ({"on_low_success": "pause"}, "on_low_success is 'pause'; expected stop or continue"),
     ],
 )

@@ -239,10 +239,10 @@ def test_no_thread_is_left_behind(begin, end):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_workers": 0}, "max_workers is 0; expected 1 or more"),
-        ({"deadline_s": -1.0}, "deadline_s is -1.0; expected 0 or more"),
-        ({"start_after": -1}, "start_after is -1; expected 0 or more"),
-        ({"failed_only_after": -1}, "failed_only_after is -1; expected 0 or more"),
+        ({"max_workers": 0}, "max_workers is 0; expected at least 1"),
+        ({"deadline_s": -1.0}, "deadline_s is -1.0; expected at least 0"),
+        ({"start_after": -1}, "start_after is -1; expected at least 0"),
+        ({"failed_only_after": -1}, "failed_only_after is -1; expected at least 0"),
         ({"start_after": 3, "stop_after": 3}, "would never run: stop_after is 3"),
         ({"budget": 0.0}, "budget is 0.0; expected more than 0"),
     ],

@@ -189,9 +189,9 @@ def test_its_policy_knows_every_word_of_its_prompts() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"size": 2}, "env.size is 2, expected at least 3"),
-        ({"max_steps": 0}, "env.max_steps is 0, expected at least 1"),
-        ({"history_length": -1}, "env.history_length is -1, expected at least 0"),
+        ({"size": 2}, "env.size is 2; expected at least 3"),
+        ({"max_steps": 0}, "env.max_steps is 0; expected at least 1"),
+        ({"history_length": -1}, "env.history_length is -1; expected at least 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, int], message: str) -> None:

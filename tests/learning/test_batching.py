@@ -92,7 +92,7 @@ def test_no_rows_are_an_error():
     "name", ["mini_batch_rows", "micro_batch_rows", "ppo_epochs", "micro_batch_tokens"]
 )
 def test_a_setting_out_of_range_is_named(name):
-    with pytest.raises(ValueError, match=rf"batching\.{name} is 0; expected >= 1"):
+    with pytest.raises(ValueError, match=rf"batching\.{name} is 0; expected at least 1"):
         Batching(**{name: 0})
 
 

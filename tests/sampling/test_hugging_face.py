@@ -202,5 +202,5 @@ def test_more_positions_than_the_model_has_are_refused(policy: Policy) -> None:
 
 
 def test_max_batch_below_1_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"sampler\.max_batch is 0, expected at least 1"):
+    with pytest.raises(ValueError, match=r"sampler\.max_batch is 0; expected at least 1"):
         HuggingFace(max_batch=0)

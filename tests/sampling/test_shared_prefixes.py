@@ -219,5 +219,5 @@ def test_heads_that_share_keys_are_served(policy: Policy) -> None:
 
 
 def test_a_negative_cache_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"sampler\.cache_tokens is -1, expected at least 0"):
+    with pytest.raises(ValueError, match=r"sampler\.cache_tokens is -1; expected at least 0"):
         HuggingFace(cache_tokens=-1)

@@ -110,5 +110,5 @@ def test_an_anchor_phrase_in_the_observation_does_not_attract_the_skill():
 
 
 def test_a_budget_below_one_token_is_refused():
-    with pytest.raises(ValueError, match="max_prompt_tokens is 0; expected 1 or more"):
+    with pytest.raises(ValueError, match="max_prompt_tokens is 0; expected at least 1"):
         Injection(0)

@@ -170,5 +170,5 @@ def test_step_skills_are_about_candidates_alone():
 
 
 def test_a_negative_number_of_step_skills_is_refused():
-    with pytest.raises(ValueError, match="max_step_skills is -1; expected 0 or more"):
+    with pytest.raises(ValueError, match="max_step_skills is -1; expected at least 0"):
         Rules(-1)

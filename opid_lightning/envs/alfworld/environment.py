@@ -19,6 +19,7 @@ from opid_lightning.envs.alfworld.session import TextWorldSession
 from opid_lightning.envs.alfworld.stock import DATA_VARIABLE
 from opid_lightning.protocols import Session, Split
 from opid_lightning.types import Action, Observation, PromptText, Task, Turn
+from opid_lightning.value_checks import check_range, check_word
 
 _log = logging.getLogger(__name__)
 
@@ -42,18 +43,11 @@ class ALFWorld:
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "history_length": 0, "num_train_games": 1, "num_valid_games": 1}
         for name, bound in least.items():
-            if (value := getattr(self, name)) < bound:
-                raise ValueError(f"env.{name} is {value}, expected at least {bound}")
-        if not self.win_reward > 0:
-            raise ValueError(f"env.win_reward is {self.win_reward}, expected more than 0")
-        if self.validity not in ("format", "admissible"):
-            raise ValueError(f"env.validity is {self.validity!r}, expected format or admissible")
-        if self.engine not in ("native", "textworld"):
-            raise ValueError(f"env.engine is {self.engine!r}, expected native or textworld")
-        if self.prompt_style not in ("instructive", "brief"):
-            raise ValueError(
-                f"env.prompt_style is {self.prompt_style!r}, expected instructive or brief"
-            )
+            check_range(f"env.{name}", getattr(self, name), at_least=bound)
+        check_range("env.win_reward", self.win_reward, above=0)
+        check_word("env.validity", self.validity, ("format", "admissible"))
+        check_word("env.engine", self.engine, ("native", "textworld"))
+        check_word("env.prompt_style", self.prompt_style, ("instructive", "brief"))
 
     def tasks(self, split: Split) -> Sequence[Task]:
         return list_tasks(self._data_folder(), split)

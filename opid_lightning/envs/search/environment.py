@@ -19,6 +19,7 @@ from opid_lightning.envs.search.world import World, corpus_of, questions_of
 from opid_lightning.protocols import Session, Split
 from opid_lightning.retrieval import Index
 from opid_lightning.types import Action, Observation, PromptText, Task, Turn
+from opid_lightning.value_checks import check_range, check_word
 
 MAX_QUERY = 1000  # characters; a longer one is refused, and the policy told so
 MAX_WAITING = 64  # sessions that ask a service at a time
@@ -49,16 +50,13 @@ class SearchQA:
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "history_length": 0, "topk": 1}
         for name, bound in least.items():
-            if (value := getattr(self, name)) < bound:
-                raise ValueError(f"env.{name} is {value}, expected at least {bound}")
-        if not self.win_reward > 0:
-            raise ValueError(f"env.win_reward is {self.win_reward}, expected more than 0")
+            check_range(f"env.{name}", getattr(self, name), at_least=bound)
+        check_range("env.win_reward", self.win_reward, above=0)
         for name, choices in (
             ("prompt_style", ("instructive", "brief")),
             ("answer_rule", ("response", "reference")),
         ):
-            if (chosen := getattr(self, name)) not in choices:
-                raise ValueError(f"env.{name} is {chosen!r}, expected {' or '.join(choices)}")
+            check_word(f"env.{name}", getattr(self, name), choices)
         self._check_sources()
 
     def tasks(self, split: Split) -> Sequence[Task]:

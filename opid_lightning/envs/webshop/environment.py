@@ -24,6 +24,7 @@ from opid_lightning.envs.webshop.session import WebShopSession
 from opid_lightning.protocols import Session, Split
 from opid_lightning.types import Action, Observation, PromptText, Task, Turn
 from opid_lightning.user_cache import cache_folder
+from opid_lightning.value_checks import check_range, check_word
 
 FALLBACK_LENGTH = 20  # characters of a response without tags that become its action
 
@@ -57,18 +58,15 @@ class WebShop:
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "history_length": 0, "results_per_page": 1, "num_products": 10}
         for name, bound in least.items():
-            if (value := getattr(self, name)) < bound:
-                raise ValueError(f"env.{name} is {value}, expected at least {bound}")
+            check_range(f"env.{name}", getattr(self, name), at_least=bound)
         if self.results_per_page > MAX_HITS:
             raise ValueError(
                 f"env.results_per_page is {self.results_per_page}, expected at most {MAX_HITS}: "
                 "a search finds no more"
             )
-        if not self.win_reward > 0:
-            raise ValueError(f"env.win_reward is {self.win_reward}, expected more than 0")
+        check_range("env.win_reward", self.win_reward, above=0)
         for name, choices in _CHOICES.items():
-            if (value := getattr(self, name)) not in choices:
-                raise ValueError(f"env.{name} is {value!r}, expected {' or '.join(choices)}")
+            check_word(f"env.{name}", getattr(self, name), choices)
         self._check_goals()
 
     def _check_goals(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from opid_lightning.value_checks import LONGEST_S, check_range
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -19,13 +21,9 @@ class Workers:
     reset_timeout_s: float = 300.0  # the first of a process opens its session, too
 
     def __post_init__(self) -> None:
-        if self.num_processes < 0:
-            raise ValueError(
-                f"workers.num_processes is {self.num_processes}, expected at least 0 (0: none)"
-            )
+        check_range("workers.num_processes", self.num_processes, at_least=0, hint="0: none")
         for limit in ("step_timeout_s", "reset_timeout_s"):
-            if not getattr(self, limit) > 0:
-                raise ValueError(f"workers.{limit} is {getattr(self, limit)}, expected more than 0")
+            check_range(f"workers.{limit}", getattr(self, limit), above=0, at_most=LONGEST_S)
         for field in dataclasses.fields(self):
             if not self.num_processes and getattr(self, field.name) != field.default:
                 raise ValueError(

@@ -22,6 +22,7 @@ from opid_lightning.envs.search.retriever.exchange import (
 )
 from opid_lightning.envs.search.retriever.gathering import Gathering
 from opid_lightning.servers.health import CONNECTIONS
+from opid_lightning.value_checks import LONGEST_S, check_range
 
 _REFUSES_THE_FORM = (400, 422, 500)  # what servers say of a request that they do not understand
 _JITTER = random.Random()  # of its own, so that the run's random numbers stay the same
@@ -45,11 +46,9 @@ class Service:
     def __post_init__(self) -> None:
         least = {"retries": 0, "max_queries": 1, "cached_queries": 0}
         for name, bound in least.items():
-            if (value := getattr(self, name)) < bound:
-                raise ValueError(f"env.retriever.{name} is {value}, expected at least {bound}")
+            check_range(f"env.retriever.{name}", getattr(self, name), at_least=bound)
         for name in ("timeout_s", "backoff_s", "max_backoff_s"):
-            if not (value := getattr(self, name)) > 0:
-                raise ValueError(f"env.retriever.{name} is {value}, expected more than 0")
+            check_range(f"env.retriever.{name}", getattr(self, name), above=0, at_most=LONGEST_S)
         if self.url is not None and not self.url.startswith(("http://", "https://")):
             raise ValueError(
                 f"env.retriever.url is {self.url!r}, expected http://HOST:PORT of a retriever"

@@ -15,6 +15,7 @@ from opid_lightning.envs.search.world.passages import tell
 from opid_lightning.envs.search.world.questions import ask
 from opid_lightning.protocols import Split
 from opid_lightning.user_cache import cache_folder
+from opid_lightning.value_checks import check_range
 from opid_lightning.whole_files import folder_made_once
 
 VERSION = 1  # of what a seed yields; part of the folder's name
@@ -34,8 +35,7 @@ class World:
 
     def __post_init__(self) -> None:
         for name in ("num_train", "num_valid"):
-            if (value := getattr(self, name)) < 1:
-                raise ValueError(f"env.{name}_questions is {value}, expected at least 1")
+            check_range(f"env.{name}_questions", getattr(self, name), at_least=1)
 
     @property
     def folder(self) -> Path:

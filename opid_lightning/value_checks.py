@@ -1,0 +1,49 @@
+"""Checks of settings, made by the class that owns the setting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+
+LARGEST = 1e12  # no sensible setting is larger, and loops and arrays of such a size never end
+LONGEST_S = 1e9  # thirty years; what waits for longer overflows
+
+
+def check_range(
+    name: str,
+    value: float | None,
+    *,
+    at_least: float = -float("inf"),
+    above: float = -float("inf"),
+    at_most: float = LARGEST,
+    below: float = float("inf"),
+    or_null: bool = False,
+    hint: str = "",
+) -> None:
+    """Raises ValueError, naming the setting, unless the value is a number within the bounds.
+
+    NaN and infinities never are.
+    """
+    if value is None and or_null:
+        return
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if is_number and at_least <= value <= at_most and above < value < below:  # type: ignore[operator]
+        return
+    bounds = {"at least": at_least, "more than": above, "at most": at_most, "less than": below}
+    is_too_large = is_number and value > LARGEST  # type: ignore[operator]
+    limits = [
+        f"{word} {bound:g}"
+        for word, bound in bounds.items()
+        if abs(bound) < LARGEST or (word == "at most" and is_too_large)
+    ]
+    expected = " and ".join(limits) or "a finite number"
+    raise ValueError(
+        f"{name} is {'null' if value is None else value}; expected {expected}"
+        + (", or null" if or_null else "")
+        + (f" ({hint})" if hint else "")
+    )
+
+
+def check_word(name: str, value: str, words: Sequence[str]) -> None:
+    if value not in words:
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(words)}")
