@@ -42,6 +42,11 @@ def point_of(iteration: int, split: str, success: Success) -> Point:
     return Point(iteration, split, *counts, *rates, success.overall.won_by_game)
 
 
+def curve_name(split: str, evaluation: int) -> str:
+    """Of a run that resumed with another evaluation, which begins a curve of its own."""
+    return split if evaluation == 1 else f"{split} #{evaluation}"
+
+
 def evaluations(points: Sequence[Point]) -> dict[str, list[Point]]:
     """The evaluations of each split, in the order they were made."""
     found: dict[str, list[Point]] = {}

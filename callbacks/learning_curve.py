@@ -8,7 +8,14 @@ from typing import Any
 
 import lightning
 
-from opid_lightning.callbacks.curve import ROLLOUTS, Point, point_of, tables, write_points
+from opid_lightning.callbacks.curve import (
+    ROLLOUTS,
+    Point,
+    curve_name,
+    point_of,
+    tables,
+    write_points,
+)
 from opid_lightning.callbacks.curve_picture import draw
 from opid_lightning.hooks import RolloutCallback, iteration_number
 from opid_lightning.success import success_of
@@ -33,7 +40,8 @@ class LearningCurve(RolloutCallback):
             return
         iteration = 0 if trainer.sanity_checking else iteration_number(trainer) + 1
         for split, success in pl_module.evaluation_result.splits.items():
-            self.points.append(point_of(iteration, split, success))
+            name = curve_name(split, pl_module.evaluation_number)
+            self.points.append(point_of(iteration, name, success))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         if trainer.is_global_zero:
@@ -41,7 +49,7 @@ class LearningCurve(RolloutCallback):
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         """Also of a run that was killed when it had nothing left to train."""
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and self.points:
             for table in tables(self.points):
                 print(f"\n{table}")
             picture = Path(trainer.default_root_dir) / "learning_curve.png"

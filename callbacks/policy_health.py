@@ -76,6 +76,7 @@ class PolicyHealth(RolloutCallback):
             **sampler_gap(tokens["gap"]),
             **self._sampler,
             "policy/entropy_estimate": -tokens["old"].mean().item(),
+            "policy/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "policy/grad_norm": sum(self._grad_norms) / len(self._grad_norms),
             "policy/first_ratio_error": first_ratio_error(batches),
         }

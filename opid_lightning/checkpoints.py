@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,18 +150,36 @@ def written_at(path: Path) -> int:
     return content(path).stat().st_mtime_ns
 
 
-def progress(checkpoint: dict[str, Any]) -> dict[str, int]:
+def progress(checkpoint: Mapping[str, Any]) -> dict[str, int]:
     """Iterations begun (`ready`), trained (`processed`) and logged (`completed`)."""
     current: dict[str, int] = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]
     return current
 
 
-def check_ends_an_iteration(checkpoint: dict[str, Any]) -> None:
+def check_resumes(checkpoint: Mapping[str, Any], max_epochs: int | None) -> None:
+    """Raises for one that `fit` cannot go on from."""
+    check_ends_an_iteration(checkpoint)
+    if "lr_schedulers" not in checkpoint:
+        raise ValueError(
+            "The checkpoint holds weights alone (save_weights_only=true), and not the optimizer's "
+            "state: resume from one that callbacks.checkpoint wrote without it, or start a new run "
+            "from the weights: export the checkpoint and set policy.path to the folder."
+        )
+    finished = progress(checkpoint)["processed"]
+    if max_epochs is not None and 0 <= max_epochs < finished:
+        raise ValueError(
+            f"trainer.max_epochs is {max_epochs}, but the checkpoint is of iteration {finished}: "
+            "raise it to train further, or resume from an earlier checkpoint."
+        )
+
+
+def check_ends_an_iteration(checkpoint: Mapping[str, Any]) -> None:
     """Raises for one amid an iteration: the rest of its rollouts is lost."""
     begun, trained = progress(checkpoint)["ready"], progress(checkpoint)["processed"]
     if begun != trained:
         raise ValueError(
             f"The checkpoint was written amid iteration {begun}, whose rollouts it does not hold: "
-            "go on from one of the end of an iteration, as callbacks.checkpoint writes them with "
-            "every_n_epochs and save_on_train_epoch_end=true."
+            "resume from one of the end of an iteration, as callbacks.checkpoint writes them "
+            "(opid_lightning.callbacks.IterationCheckpoint, or Lightning's ModelCheckpoint with "
+            "every_n_epochs and save_on_train_epoch_end=true)."
         )

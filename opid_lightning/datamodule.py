@@ -159,6 +159,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         if self.trainer.fit_loop.done:
             return DataLoader([], batch_size=None)  # type: ignore[arg-type]
         number = iteration_number(self.trainer)
+        self.module.start_iteration(number)
         if self._experience is None or self._experience.iteration != number:
             broadcast = TrainingBroadcast(self.trainer)
             self._experience = self.play_iteration(number, broadcast)

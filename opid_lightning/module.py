@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,8 +10,8 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 
 from opid_lightning.adapter_checkpoint import KEY, Record, check_same, record_of, trained
-from opid_lightning.checkpoints import check_ends_an_iteration
 from opid_lightning.evaluation import EvaluationResult, Played, result_of
+from opid_lightning.evaluation_record import description
 from opid_lightning.hooks import ranks_of
 from opid_lightning.learning.finite import check_finite, check_logprobs_finite, not_finite
 from opid_lightning.learning.loss import Loss
@@ -20,12 +19,14 @@ from opid_lightning.learning.schedule import DECAYS, learning_rate_share
 from opid_lightning.lm.logprobs import response_logprobs
 from opid_lightning.lm.lora import Unadapted
 from opid_lightning.lm.merging import check_sees_trees
-from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.lm.policy import PolicySource, frozen_copy, load_policy
 from opid_lightning.lm.sharding import clip_gradients, copy_weights, gradient_norm, is_finite
-from opid_lightning.loggers import go_on, row_to_come
 from opid_lightning.optimizer_checks import check_optimizer
+from opid_lightning.optimizer_record import Settings, apply_settings, settings_of
+from opid_lightning.resuming import check_run_resumes, records_of, resume
+from opid_lightning.run_end import RunEnd
 from opid_lightning.strategies import Shards, check_adapts
-from opid_lightning.trainer_checks import check_gradient_clipping, check_precision
+from opid_lightning.trainer_checks import check_gradient_clipping, check_precision, check_trains
 from opid_lightning.types import Batch, Policy
 from opid_lightning.value_checks import check_range, check_word
 
@@ -67,6 +68,7 @@ class OPIDModule(lightning.LightningModule):
         self.source = policy
         self.loss = loss
         self.optimizer = optimizer
+        self.optimizer_settings: list[Settings] = []
         check_word("model.decay", decay, DECAYS)
         self.warmup_iterations = warmup_iterations
         self.decay = decay
@@ -77,6 +79,9 @@ class OPIDModule(lightning.LightningModule):
         self.reference: torch.nn.Module | None = None  # also none where it is the unadapted policy
         self.adapter: Record | None = None  # where one is trained
         self.tokenizer: Any = None
+        self.run_end: RunEnd | None = None  # of `fit`
+        self.evaluation_number = 1  # how many different ones the run has had, with this one
+        self.evaluation_settings: dict[str, str] = {}  # what scores depend on besides the weights
         self.evaluation_result: EvaluationResult | None = None  # the newest
         self._played: list[Played] = []
 
@@ -85,6 +90,16 @@ class OPIDModule(lightning.LightningModule):
         check_gradient_clipping(self.trainer, self._is_sharding)
         if self.source.lora:
             check_adapts(self.trainer.strategy)
+        if stage == "fit":
+            check_trains(self.trainer)
+            self.run_end = RunEnd(self.trainer)
+            if self.trainer.limit_val_batches:
+                self.evaluation_settings = description(self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def teardown(self, stage: str) -> None:
+        if self.run_end is not None:
+            self.run_end.give_back(self.trainer)
+            self.run_end = None
 
     def configure_model(self) -> None:
         if self.model is not None:
@@ -154,8 +169,7 @@ class OPIDModule(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters = self.policy.model.parameters()
         optimizer = self.optimizer([each for each in parameters if each.requires_grad])
-        for group in optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
+        self.optimizer_settings = settings_of(optimizer)
         return optimizer
 
     def configure_gradient_clipping(
@@ -196,17 +210,21 @@ class OPIDModule(lightning.LightningModule):
         if self.trainer.datamodule.batching.share_prefixes:  # type: ignore[attr-defined]
             check_sees_trees(self.policy.model)
 
-    def on_train_epoch_start(self) -> None:
-        """Sets the learning rate, as a function of the iteration alone.
+    def start_iteration(self, number: int) -> None:
+        """Sets what the optimizer trains with; the learning rate is a function of the iteration.
 
-        Lightning steps schedulers after it has written an epoch's checkpoint, so that a resumed
-        run would be one step behind.
+        The data module calls it before callbacks hear of the iteration. A checkpoint would bring
+        settings of its own, and Lightning steps schedulers after it has written one, so that a
+        resumed run would be one step behind.
         """
         share = learning_rate_share(
-            self.current_epoch, self.trainer.max_epochs or 0, self.warmup_iterations, self.decay
+            number, self.trainer.max_epochs or 0, self.warmup_iterations, self.decay
         )
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = group["initial_lr"] * share
+        apply_settings(self.trainer.optimizers[0], self.optimizer_settings, share)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        assert self.run_end is not None
+        self.run_end.on_batch_end(self.trainer)
 
     def validation_step(self, played: Played, batch_idx: int) -> None:
         self._played.append(played)
@@ -240,20 +258,19 @@ class OPIDModule(lightning.LightningModule):
             logger.log_metrics({**metrics, "epoch": -1}, step=-1)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A run that goes on has its evaluation before the first update behind it."""
         self.check_fits(checkpoint)
         if self.trainer.state.fn == "fit":
-            check_ends_an_iteration(checkpoint)
-            self.trainer.num_sanity_val_steps = 0
-            go_on(self.trainer, checkpoint["row_to_come"], checkpoint["global_step"] - 1)
+            resume(self, checkpoint)
 
     def check_fits(self, checkpoint: Mapping[str, Any]) -> None:
-        """Raises where it holds an adapter to other weights, or one that this run has not."""
+        """Raises where this run cannot go on from it, or evaluate what it holds."""
         check_same(checkpoint.get(KEY), self.adapter, self.source.path)
+        if self.trainer.state.fn == "fit":
+            check_run_resumes(self, checkpoint)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.check_weights()
-        checkpoint["row_to_come"] = row_to_come(self.trainer, checkpoint)
+        checkpoint.update(records_of(self, checkpoint))
         if self.adapter is not None:
             checkpoint[KEY] = self.adapter
 
@@ -273,12 +290,3 @@ class OPIDModule(lightning.LightningModule):
             return model.load_state_dict(weights, strict=strict, assign=assign)
         assert weights.keys() == trained(model.state_dict(), self.adapter).keys()
         return model.load_state_dict(weights, strict=False, assign=assign)
-
-
-def frozen_copy(model: torch.nn.Module, shares_frozen: bool = False) -> torch.nn.Module:
-    """A copy that does not train; in the policy's mode, so that both run the same kernels.
-
-    Parameters that are frozen already may be the same ones in both.
-    """
-    frozen = [each for each in model.parameters() if not each.requires_grad and shares_frozen]
-    return copy.deepcopy(model, {id(each): each for each in frozen}).requires_grad_(False)

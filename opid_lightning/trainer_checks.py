@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lightning
+from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities import rank_zero_warn
 
 from opid_lightning.types import BatchPlan
@@ -90,6 +91,19 @@ def check_gradient_clipping(trainer: lightning.Trainer, is_sharding: bool) -> No
             f"trainer.gradient_clip_algorithm is {algorithm.value}; expected norm: gradients "
             "of sharded weights are clipped by their norm alone."
         )
+
+
+def check_trains(trainer: lightning.Trainer) -> None:
+    """Raises where a run would end before its first iteration."""
+    durations = [c._duration for c in trainer.callbacks if isinstance(c, Timer)]  # type: ignore[attr-defined]
+    limits = {"max_epochs": trainer.max_epochs, "max_steps": trainer.max_steps}
+    for name, value in [*limits.items(), *(("max_time", seconds) for seconds in durations)]:
+        if value == 0:
+            shown = "00:00:00:00" if name == "max_time" else value
+            raise ValueError(
+                f"trainer.{name} is {shown}, which leaves nothing to train: raise it, or evaluate "
+                "by the verb validate."
+            )
 
 
 def check_evaluation_is_whole(trainer: lightning.Trainer, stage: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,3 +171,12 @@ def _forget_quantization(model: Any) -> None:
     for name in ("is_quantized", "hf_quantizer", "quantization_method"):
         if hasattr(model, name):
             delattr(model, name)
+
+
+def frozen_copy(model: torch.nn.Module, shares_frozen: bool = False) -> torch.nn.Module:
+    """A copy that does not train; in the policy's mode, so that both run the same kernels.
+
+    Parameters that are frozen already may be the same ones in both.
+    """
+    frozen = [each for each in model.parameters() if not each.requires_grad and shares_frozen]
+    return copy.deepcopy(model, {id(each): each for each in frozen}).requires_grad_(False)

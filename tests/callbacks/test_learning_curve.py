@@ -44,6 +44,7 @@ def test_a_run_leaves_a_table_a_picture_and_a_file(
         ("2", "rollouts"),
         ("2", "valid_seen"),
         ("3", "rollouts"),
+        ("3", "valid_seen"),
     ]
     second = next(p for p in curve.points if (p.iteration, p.split) == (2, "valid_seen"))
     assert run.metrics["validation/success_micro"] == pytest.approx(second.success_micro)
