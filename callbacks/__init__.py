@@ -1,6 +1,7 @@
 """Lightning callbacks of opid_lightning; imported as `opid_lightning.callbacks`."""
 
 from opid_lightning.callbacks.hf_export import HFExport
+from opid_lightning.callbacks.iteration_checkpoint import IterationCheckpoint
 from opid_lightning.callbacks.learning_curve import LearningCurve
 from opid_lightning.callbacks.policy_health import PolicyHealth
 from opid_lightning.callbacks.rollout_progress import RolloutProgressBar
@@ -12,6 +13,7 @@ from opid_lightning.callbacks.trajectory_log import TrajectoryLog
 
 __all__ = [
     "HFExport",
+    "IterationCheckpoint",
     "LearningCurve",
     "PolicyHealth",
     "RolloutProgressBar",

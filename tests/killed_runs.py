@@ -50,10 +50,24 @@ class KilledWriting(CheckpointFiles):
 
 
 class KilledBeforeRenaming(CheckpointFiles):
-    """Dies when Lightning has written a checkpoint and removes the one before it.
+    """Dies when an iteration's checkpoint is written and not called `last.ckpt` yet.
 
-    Neither does `last.ckpt` mean the new one then, nor have loggers its iteration's metrics.
+    Loggers do not have the iteration's metrics then.
     """
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        super().save_checkpoint(checkpoint, path, storage_options)
+        if progress(checkpoint)["processed"] == self.iteration:
+            die()
+
+
+class KilledBeforeRemoving(CheckpointFiles):
+    """Dies when an iteration's checkpoint is called `last.ckpt`, and an older one is too many."""
 
     def __init__(self, iteration: int) -> None:
         self.iteration = iteration
@@ -66,6 +80,6 @@ class KilledBeforeRenaming(CheckpointFiles):
         self.num_written = progress(checkpoint)["processed"]
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        super().remove_checkpoint(path)
         if self.num_written == self.iteration:
             die()
+        super().remove_checkpoint(path)

@@ -55,11 +55,15 @@ def test_a_run_killed_at_any_moment_equals_the_uninterrupted_one(tmp_path: Path)
     assert [path.name for path in checkpoints.glob(".draft-*")] == [".draft-epoch=1-step=12.ckpt"]
     killed(folder, "KilledBeforeRenaming", 2)
     assert not list(checkpoints.glob(".draft-*"))
-    assert not (checkpoints / "last.ckpt").exists(), "a link to what is no more"
+    assert (checkpoints / "last.ckpt").resolve().name.startswith("epoch=0-"), "not the new one"
+    killed(folder, "KilledBeforeRemoving", 3)
+    assert len(list(checkpoints.iterdir())) == 4, "three, and last.ckpt"
 
-    assert "after iteration 2." in finished(folder)
+    assert "after iteration 3." in finished(folder, "trainer.max_epochs=4")
+    finished(straight, "trainer.max_epochs=4")
     assert differences(straight, folder) == []
-    assert sorted(path.name for path in checkpoints.iterdir())[-1] == "last.ckpt"
+    names = sorted(path.name.split("-")[0] for path in checkpoints.iterdir())
+    assert names == ["epoch=2", "epoch=3", "last.ckpt"]
 
 
 def test_two_ranks_go_on_exactly_and_one_goes_on_to_rounding(tmp_path: Path) -> None:

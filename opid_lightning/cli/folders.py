@@ -2,6 +2,9 @@
 
 runs/NAME/TIME/              config.yaml metrics.csv checkpoints/ trajectories/ wandb/
 runs/NAME/TIME/VERB/TIME/    metrics.csv of `validate`, `test` or `predict` on that run
+
+Checkpoints may lie elsewhere (`callbacks.checkpoint.dirpath`); then `checkpoint_folders.txt` says
+where.
 """
 
 from __future__ import annotations
@@ -10,11 +13,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from opid_lightning.checkpoints import newest_checkpoint
+from opid_lightning.checkpoints import Found, newest_checkpoint
+from opid_lightning.cli.checkpoint_folders import CHECKPOINTS, checkpoint_folders
 from opid_lightning.cli.errors import UsageError
 
 RUNS = Path("runs")
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -55,20 +58,23 @@ def place(
 
 
 def newest_run(folder: Path) -> Path:
-    checkpoints = sorted(
-        folder.glob(f"*/{CHECKPOINTS}/[!.]*.ckpt"), key=lambda path: path.lstat().st_mtime
-    )
-    if not checkpoints:
+    written = {
+        path: run
+        for run in folder.glob("*")
+        for place in checkpoint_folders(run)
+        for path in place.glob("[!.]*.ckpt")
+    }
+    if not written:
         raise UsageError(
             f"ckpt_path=last: no run in {folder} has written a checkpoint yet. Name the run's "
             "folder with trainer.default_root_dir=FOLDER, or leave ckpt_path out to start afresh."
         )
-    return checkpoints[-1].parents[1]
+    return written[max(written, key=lambda path: path.lstat().st_mtime)]
 
 
 def placed_last(run: Path, may_start: bool) -> Placement:
     """Goes on from the newest checkpoint of a run that can be read."""
-    found, complaints = newest_checkpoint(run / CHECKPOINTS)
+    found, complaints = newest_of(run)
     if found:
         number = found.iterations
         note = f"ckpt_path=last: going on from {found.path}, after iteration {number}."
@@ -84,6 +90,14 @@ def placed_last(run: Path, may_start: bool) -> Placement:
     )
 
 
+def newest_of(run: Path) -> tuple[Found | None, list[str]]:
+    """What a run goes on from, wherever it wrote, and what is wrong with others."""
+    places = [newest_checkpoint(folder) for folder in checkpoint_folders(run)]
+    found = [newest for newest, _ in places if newest]
+    newest = max(found, key=lambda each: (each.written_at, each.iterations), default=None)
+    return newest, [complaint for _, complaints in places for complaint in complaints]
+
+
 def fresh(parent: Path) -> Path:
     """A new folder named by the time of day."""
     folder = parent / time.strftime("%Y-%m-%d_%H-%M-%S")
@@ -96,7 +110,8 @@ def fresh(parent: Path) -> Path:
 
 def refuse_to_mix(run: Path, checkpoint: str | None) -> None:
     """A second run may only go on with the first one's checkpoint, or write elsewhere."""
-    goes_on = checkpoint is not None and Path(checkpoint).absolute().is_relative_to(run.absolute())
+    own = [run.absolute(), *(folder.absolute() for folder in checkpoint_folders(run))]
+    goes_on = checkpoint is not None and any(map(Path(checkpoint).absolute().is_relative_to, own))
     if (run / "config.yaml").exists() and not goes_on:
         raise UsageError(
             f"{run} already holds a run. Go on with it by ckpt_path=last, or write elsewhere by "

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 import warnings
 from argparse import ArgumentError
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ from opid_lightning.cli.imports import import_lightning
 import_lightning()
 
 import lightning
-import yaml
 from jsonargparse import Namespace, set_dumper
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from opid_lightning.checkpoints import CheckpointFiles
 from opid_lightning.cli.arguments import Arguments
@@ -34,6 +33,7 @@ from opid_lightning.cli.folders import Placement, place
 from opid_lightning.cli.launch import check_folder_is_named
 from opid_lightning.cli.names import place_of, to_places
 from opid_lightning.cli.results import results_table
+from opid_lightning.cli.saving import SaveConfig
 from opid_lightning.cli.typed_values import dumped
 from opid_lightning.cli.validation import check_names
 from opid_lightning.datamodule import RolloutDataModule
@@ -69,6 +69,7 @@ def quieten_libraries() -> None:
     for message in (
         r"`isinstance\(treespec, LeafSpec\)`",  # between Lightning 2.6 and torch 2.13
         "Checkpoint directory .* exists and is not empty",  # of a run that goes on
+        "Total length of `.*` across ranks is zero",  # of a run with nothing left to do
         "The '.*_dataloader' does not have many workers",  # loaders over what lies in memory
         "It is recommended to use `self.log.*sync_dist",  # vLLM makes a process group of one
     ):
@@ -103,31 +104,6 @@ def refuse_lost_settings(arguments: Arguments, configuration: Configuration) -> 
             )
 
 
-class SaveConfig(SaveConfigCallback):
-    """Saves the resolved configuration of `fit` beside the checkpoints, and tells the loggers.
-
-    A run that goes on keeps the configuration that it was started with.
-    """
-
-    def setup(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
-    ) -> None:
-        if stage != "fit":
-            return
-        assert trainer.log_dir is not None
-        exists = (Path(trainer.log_dir) / self.config_filename).exists()
-        if exists and not self.overwrite and not self.already_saved:
-            self.config_filename = time.strftime("config.resumed-%Y-%m-%d_%H-%M-%S.yaml")
-        super().setup(trainer, pl_module, stage)
-
-    def save_config(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
-    ) -> None:
-        settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
-        for logger in trainer.loggers:
-            logger.log_hyperparams(settings)
-
-
 class OPIDCLI(LightningCLI):
     """Lightning CLI with callbacks and loggers by name, and with messages of our own."""
 
@@ -141,7 +117,10 @@ class OPIDCLI(LightningCLI):
             RolloutDataModule,
             save_config_callback=SaveConfig,
             # Of a run that was killed before its first checkpoint.
-            save_config_kwargs={"overwrite": configuration.tree.get("ckpt_path") is None},
+            save_config_kwargs={
+                "overwrite": configuration.tree.get("ckpt_path") is None,
+                "save_to_log_dir": False,
+            },
             parser_kwargs={**strict, **{verb: dict(strict) for verb in self.subcommands()}},
             auto_configure_optimizers=False,
             # The run's config.yaml says how to build the module; checkpoints hold weights.
@@ -232,6 +211,7 @@ class OPIDCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         built: Namespace = self.config_init[self.subcommand]
+        refuse_twins(built["callbacks"])
         loggers = [make(built["trainer"]["default_root_dir"]) for make in built["logger"].values()]
         return super().instantiate_trainer(
             logger=loggers or False,
@@ -239,6 +219,18 @@ class OPIDCLI(LightningCLI):
             plugins=with_checkpoint_files(built["trainer"].get("plugins")),
             **kwargs,
         )
+
+
+def refuse_twins(callbacks: Mapping[str, lightning.Callback]) -> None:
+    """A checkpoint keeps callbacks' states by class, and of some also by settings."""
+    named: dict[str, str] = {}
+    for name, callback in callbacks.items():
+        other = named.setdefault(callback.state_key, name)
+        if other != name and is_overridden("state_dict", callback, lightning.Callback):
+            raise UsageError(
+                f"callbacks.{other} and callbacks.{name} are both {type(callback).__name__} with "
+                "settings by which a checkpoint cannot tell them apart: remove one of them."
+            )
 
 
 def with_checkpoint_files(plugins: Any) -> list[Any]:

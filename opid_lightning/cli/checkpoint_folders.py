@@ -1,0 +1,51 @@
+"""Where a run's checkpoints lie: in its folder, or where its callbacks were told to put them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from opid_lightning.cli.errors import UsageError
+from opid_lightning.whole_files import written_whole
+
+CHECKPOINTS = "checkpoints"
+LIST = "checkpoint_folders.txt"  # a line each, in a run's folder; inside it relative to it
+
+
+def checkpoint_folders(run: Path) -> list[Path]:
+    """All in which it may have written."""
+    listed = (run / LIST).read_text().splitlines() if (run / LIST).exists() else []
+    return [run / name for name in dict.fromkeys([CHECKPOINTS, *listed])]
+
+
+def remember_folders(run: Path, folders: Iterable[Path]) -> None:
+    """Has `ckpt_path=last` find what will be written there."""
+    known = checkpoint_folders(run)
+    new = [folder for folder in folders if not is_among(folder, known)]
+    if new:
+        with written_whole(run / LIST) as file:
+            file.writelines(f"{within(run, each)}\n" for each in [*known[1:], *new])
+
+
+def within(run: Path, folder: Path) -> Path:
+    """So that the run's folder may be moved."""
+    folder, run = folder.resolve(), run.resolve()
+    return folder.relative_to(run) if folder.is_relative_to(run) else folder
+
+
+def refuse_foreign(run: Path, folders: Iterable[Path], checkpoint: str | None) -> None:
+    """Two runs in one folder would overwrite and resume each other's checkpoints."""
+    known = checkpoint_folders(run)
+    if checkpoint is not None:
+        known.append(Path(checkpoint).absolute().parent)
+    for folder in folders:
+        if not is_among(folder, known) and any(folder.glob("[!.]*.ckpt")):
+            raise UsageError(
+                f"{folder} already holds checkpoints, which {run} has not written: give "
+                "callbacks.checkpoint.dirpath a folder of this run's own, or resume from one of "
+                "them by ckpt_path=FILE."
+            )
+
+
+def is_among(folder: Path, known: Iterable[Path]) -> bool:
+    return folder.resolve() in [each.resolve() for each in known]

@@ -1,0 +1,55 @@
+"""What `fit` leaves in the run's folder before anything is trained."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import lightning
+import yaml
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import SaveConfigCallback
+
+from opid_lightning.cli.checkpoint_folders import refuse_foreign, remember_folders
+
+
+class SaveConfig(SaveConfigCallback):
+    """Saves the resolved configuration of `fit`, tells the loggers, and notes where checkpoints go.
+
+    A run that goes on keeps the configuration that it was started with. All is in the run's own
+    folder, wherever its first logger writes.
+    """
+
+    def setup(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
+    ) -> None:
+        if stage == "fit":
+            super().setup(trainer, pl_module, stage)
+
+    def save_config(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
+    ) -> None:
+        folder = Path(trainer.default_root_dir)
+        if (folder / self.config_filename).exists() and not self.overwrite:
+            self.config_filename = time.strftime("config.resumed-%Y-%m-%d_%H-%M-%S.yaml")
+        folder.mkdir(parents=True, exist_ok=True)
+        path = str(folder / self.config_filename)
+        self.parser.save(self.config, path, skip_none=False, overwrite=True, multifile=False)
+        settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        for logger in trainer.loggers:
+            logger.log_hyperparams(settings)
+
+    def on_fit_start(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
+    ) -> None:
+        """The callbacks know by now where they write."""
+        run = Path(trainer.default_root_dir)
+        folders = [
+            Path(each.dirpath)
+            for each in trainer.checkpoint_callbacks
+            if isinstance(each, ModelCheckpoint) and each.dirpath and "://" not in str(each.dirpath)
+        ]
+        checkpoint = trainer.ckpt_path
+        refuse_foreign(run, folders, None if checkpoint is None else str(checkpoint))
+        if trainer.is_global_zero:
+            remember_folders(run, folders)
