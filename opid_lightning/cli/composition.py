@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from opid_lightning.cli.errors import UsageError, nearest
 from opid_lightning.cli.names import Tree, from_places, keys_of
 from opid_lightning.cli.typed_values import NULLS
 
+OF_THE_REFERENCE = re.compile(r"\$\{reference\.(\w+)\}")
 OPTIONAL_GROUPS = ("preset", "recipe", "callbacks", "logger")  # null leaves them out
 
 
@@ -56,7 +58,36 @@ def compose_conf(conf: str, choices: Mapping[str, str]) -> Composition:
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UsageError(f"conf={conf} cannot be composed: {error}") from error
     tree: Any = OmegaConf.to_container(composed)
+    check_suits(tree.pop("suits", {}), choices)
+    tree = filled(tree, tree.pop("reference", {}))
     return Composition(file.stem, from_places(tree), sources)
+
+
+def check_suits(suits: Mapping[str, str], choices: Mapping[str, str]) -> None:
+    """Raises where a model or a recipe would bring the numbers of another environment."""
+    env = suits.get("env")
+    for group in suits.keys() - {"env"} if env else ():
+        if suits[group] != env:
+            chosen = f"{group}={choices[group]}" if group in choices else f"The {group}"
+            raise UsageError(
+                f"{chosen} is made for env={suits[group]}, and env is {env}. Choose another "
+                f"{group}, or start from conf={env if 'env' in choices else suits[group]}."
+            )
+
+
+def filled(tree: Any, reference: Mapping[str, Any]) -> Any:
+    """The tree with the numbers that the authors have for the environment where they are named."""
+    if isinstance(tree, Mapping):
+        return {name: filled(value, reference) for name, value in tree.items()}
+    named = OF_THE_REFERENCE.fullmatch(tree) if isinstance(tree, str) else None
+    if named is None:
+        return tree
+    if named[1] not in reference:
+        raise UsageError(
+            "preset=reference knows no numbers for this environment, only for those in "
+            f"conf/shared/reference. Choose preset=paper, and set {named[1]} yourself."
+        )
+    return reference[named[1]]
 
 
 def configuration_file(conf: str) -> Path:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from typing import Any
+
+import lightning
 
 from opid_lightning.cli.choices import groups
 from opid_lightning.cli.configuration import Configuration
@@ -70,6 +73,15 @@ def locate_mentioned(message: str, configuration: Configuration) -> str:
             if setting.key.split(".")[-1] == key.split(".")[-1]:
                 return configuration.located(message, setting.key)
     return message
+
+
+def explain_trainer(message: str, configuration: Configuration) -> str:
+    """What Lightning's Trainer says of its own arguments, with the setting that it is about."""
+    names = inspect.signature(lightning.Trainer).parameters
+    for name in names:
+        if re.search(rf"\b{name}\b", message) and configuration.where(f"trainer.{name}"):
+            return configuration.located(f"trainer.{name}: {message}", f"trainer.{name}")
+    return f"trainer: {message}"
 
 
 def locate(named: list[str], class_paths: list[str], placed: Tree) -> tuple[str, Any]:

@@ -27,7 +27,7 @@ from opid_lightning.checkpoints import CheckpointFiles
 from opid_lightning.cli.arguments import Arguments
 from opid_lightning.cli.configuration import Configuration, configure
 from opid_lightning.cli.errors import UsageError, own_error
-from opid_lightning.cli.explanation import explain, locate_mentioned
+from opid_lightning.cli.explanation import explain, explain_trainer, locate_mentioned
 from opid_lightning.cli.fitting import fitted
 from opid_lightning.cli.folders import Placement, place
 from opid_lightning.cli.launch import check_folder_is_named
@@ -213,12 +213,16 @@ class OPIDCLI(LightningCLI):
         built: Namespace = self.config_init[self.subcommand]
         refuse_twins(built["callbacks"])
         loggers = [make(built["trainer"]["default_root_dir"]) for make in built["logger"].values()]
-        return super().instantiate_trainer(
-            logger=loggers or False,
-            callbacks=list(built["callbacks"].values()),
-            plugins=with_checkpoint_files(built["trainer"].get("plugins")),
-            **kwargs,
-        )
+        try:
+            return super().instantiate_trainer(
+                logger=loggers or False,
+                callbacks=list(built["callbacks"].values()),
+                plugins=with_checkpoint_files(built["trainer"].get("plugins")),
+                **kwargs,
+            )
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # It has no settings but those of the user.
+            raise UsageError(explain_trainer(str(error), self.configuration)) from error
 
 
 def refuse_twins(callbacks: Mapping[str, lightning.Callback]) -> None:
