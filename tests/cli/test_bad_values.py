@@ -46,19 +46,19 @@ NAN, INFINITY = float("nan"), float("inf")
 FREE = {"seed", "init_seed", "max_positions", "console"}
 
 
-class Found(Exception):
+class FoundError(Exception):
     """Not an error: the parser of all settings, before it parses."""
 
 
 class Reader(OPIDCLI):
     def parse_arguments(self, parser: Any, args: Any) -> None:
-        raise Found(self._parser("fit"))
+        raise FoundError(self._parser("fit"))
 
 
 def read(*typed: str) -> tuple[Configuration, Tree, Any]:
     arguments = parse("fit", typed)
     configuration = configure(arguments)
-    with pytest.raises(Found) as found:
+    with pytest.raises(FoundError) as found:
         Reader(arguments, configuration)
     return configuration, to_places(configuration.resolved()), found.value.args[0]
 

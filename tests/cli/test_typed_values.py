@@ -29,8 +29,7 @@ def composed(*typed: str) -> dict[str, Any]:
     """The configuration that would run, as it is printed and saved."""
     out, complaint = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(complaint), pytest.raises(SystemExit) as stopped:
-        if main(["fit", *typed, "--print_config"]):
-            raise AssertionError(complaint.getvalue())
+        main(["fit", *typed, "--print_config"])
     assert stopped.value.code == 0
     printed: dict[str, Any] = yaml.safe_load(out.getvalue())
     return printed
@@ -146,6 +145,10 @@ def test_a_number_is_decimal_and_a_boolean_true_or_false(
 
 def test_without_a_type_yaml_1_2_decides() -> None:
     assert read_plain("{a: no, b: 1_0, c: 0123, d: 2026-11-28, e: 1e5, f: ~}") == {
-        **{"a": "no", "b": "1_0", "c": "0123", "d": "2026-11-28"},
-        **{"e": 1e5, "f": None},
+        "a": "no",
+        "b": "1_0",
+        "c": "0123",
+        "d": "2026-11-28",
+        "e": 1e5,
+        "f": None,
     }
