@@ -195,7 +195,7 @@ LEARNING_BUGS = (
         MODULE,
         "self._played.clear()",
         "pass",
-        (EVALUATION_TESTS,),
+        (EVALUATION_TESTS, "-k", "evaluated_alike"),
     ),
     Bug(
         "loss is divided twice by the micro-batches",
@@ -265,7 +265,7 @@ LEARNING_BUGS = (
         ADVANTAGE,
         "state_groups(rows.tasks, rows.observations",
         'state_groups([""] * len(rows.tasks), rows.observations',
-        (ADVANTAGE_TESTS,),
+        (GOLDEN,),
     ),
     Bug(
         "weight of the state term ignored",

@@ -189,7 +189,7 @@ def frozen_policy(parameters: Any) -> Any:
 
 def test_the_same_weights_are_evaluated_alike_at_every_iteration(tmp_path: Path) -> None:
     keep = KeepPlayed()
-    fit(
+    run = fit(
         tmp_path,
         [keep],
         iterations=2,
@@ -199,6 +199,7 @@ def test_the_same_weights_are_evaluated_alike_at_every_iteration(tmp_path: Path)
     )
     start, first, second = (answers(played) for played in keep.evaluations)
     assert start == first == second
+    assert run.metrics["validation/games"] == len(start)  # of the last evaluation alone
 
 
 def test_evaluating_changes_no_weight(tmp_path: Path) -> None:
