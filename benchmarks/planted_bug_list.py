@@ -464,7 +464,7 @@ ITERATION_BUGS = (
         MICRO_BATCHES,
         "for rows in ranks.share(step)",
         "for rows in step",
-        (f"{RANKS_TESTS}::test_two_ranks_train_as_one_does",),
+        (RANKS_TESTS,),
     ),
     Bug(
         "an experience is trained on for ever",

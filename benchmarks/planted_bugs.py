@@ -15,6 +15,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -54,28 +55,28 @@ def first_failure(tests: Sequence[str], root: Path, limit_s: float) -> str:
     """Runs tests in the copy."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     variables = {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen(
+        command,
+        cwd=root,
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        done = subprocess.run(
-            command,
-            cwd=root,
-            env={**os.environ, **variables},
-            capture_output=True,
-            text=True,
-            timeout=limit_s,
-        )
+        said, _ = run.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
+        os.killpg(run.pid, signal.SIGKILL)  # with the ranks that it started
+        run.communicate()
         return f"{SURVIVED}: no test failed within {limit_s:g} s"
-    if done.returncode == 0:
+    if run.returncode == 0:
         return SURVIVED
-    noticed = NOTICED.search(done.stdout)
-    if done.returncode == 1 and noticed:
+    noticed = NOTICED.search(said)
+    if run.returncode == 1 and noticed:
         return noticed[1]
-    return f"{SURVIVED}: pytest ended with status {done.returncode}: {last_line(done)}"
-
-
-def last_line(done: subprocess.CompletedProcess[str]) -> str:
-    lines = (done.stderr + done.stdout).strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+    last_line = (said.strip().splitlines() or ["it said nothing"])[-1]
+    return f"{SURVIVED}: pytest ended with status {run.returncode}: {last_line}"
 
 
 def report(bugs: Sequence[Bug], limit_s: float) -> int:

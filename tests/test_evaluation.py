@@ -217,6 +217,17 @@ def test_a_set_is_never_cut_short(settings: dict[str, Any]) -> None:
         validate(keydoor_data(), **settings)
 
 
+def test_a_test_plays_its_own_split() -> None:
+    trainer = lightning.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    module = OPIDModule(PolicySource("keydoor"), Loss())
+    chosen = Evaluation(num_tasks=4, validation_split="valid_seen", test_split="valid_unseen")
+    trainer.test(module, keydoor_data(evaluation=chosen), verbose=False)
+    assert module.evaluation_result is not None
+    assert module.evaluation_result.splits.keys() == {"valid_unseen"}
+
+
 def test_the_set_of_a_test_is_never_cut_short() -> None:
     trainer = lightning.Trainer(
         accelerator="cpu",

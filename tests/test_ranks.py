@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opid_lightning.learning.batching import Batching
+from opid_lightning.lm.padding import pad_sequences
+from opid_lightning.micro_batches import MicroBatches
 from opid_lightning.ranks import Ranks
 from opid_lightning.rollout import in_order
 from opid_lightning.scoring import first_epoch
-from tests.builders import step_of, trajectory_of
+from tests.builders import experience_of, sample_of, step_of, trajectory_of
 
 ROW = (1,)
 PARTS = st.integers(1, 5)
@@ -54,6 +57,20 @@ def test_what_ranks_played_comes_back_in_the_order_of_one_rank():
     assert in_order(parts, tasks) == (*played[0], *played[1], *played[2])
 
 
+def test_ranks_train_on_their_own_micro_batches_of_each_optimizer_step():
+    one = sample_of(trajectory_of(step_of()), num_tokens=2)
+    plan = (((0,), (1,), (2,), ()), ((3,), (4,), (), ()))
+    experience = replace(experience_of(*[one] * 5), plan=plan)
+    parts = [MicroBatches(experience, Ranks(rank, 2), 0, 8, pad_sequences) for rank in range(2)]
+    assert [[rows for rows, _ in part.parts] for part in parts] == [
+        [(0,), (2,), (3,), ()],
+        [(1,), (), (4,), ()],
+    ]
+    assert [part.num_of_step for part in parts] == [2, 2]
+    assert [totals.num_batches for _, totals in parts[0].parts] == [4] * 4
+    assert [totals.num_rows for _, totals in parts[0].parts] == [3, 3, 2, 2]
+
+
 def test_a_rank_that_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="rank 2 of 2; expected 0 to 1"):
         Ranks(2, 2)
@@ -70,7 +87,9 @@ def fit(folder, *overrides):
         "batching.micro_batch_rows=8",  # so that both have work
         f"trainer.default_root_dir={folder}",
     )
-    run = subprocess.run([*command, *settings, *overrides], capture_output=True, text=True)
+    command += [*settings, *overrides]
+    # Ranks that do not agree on what to exchange wait for one another.
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
     state = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
     with (folder / "metrics.csv").open() as file:

@@ -117,6 +117,33 @@ def test_everything_is_answered_once_whoever_asked(
     assert all(e.completion.request_id == e.request.id for e in exchanges.values())
 
 
+class NewestFirst:
+    """A generation that answers with its prompt, the newest request first."""
+
+    weight_version = 0
+    metrics: dict[str, float] = {}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.waiting: list[SampleRequest] = []
+
+    def submit(self, request: SampleRequest) -> None:
+        self.waiting.append(request)
+
+    def collect(self, patience_s: float = 0.0) -> list[Completion]:
+        newest = self.waiting.pop()
+        return [Completion(newest.id, newest.prompt_ids, (), "", is_cut=False)]
+
+
+def test_answers_in_any_order_reach_who_asked(policy: Policy) -> None:
+    with SharedGeneration(NewestFirst(), policy, encode_chat(policy.tokenizer)) as both:
+        asked = [ask(both, message) for message in ("west", "east", "key")]
+        for _ in asked:
+            both.advance()
+        for exchange in (answer.result(timeout=5) for answer in asked):
+            assert exchange.completion.request_id == exchange.request.id
+            assert exchange.completion.token_ids == exchange.request.prompt_ids
+
+
 def test_questions_are_answered_in_the_order_asked(policy: Policy) -> None:
     order: list[int] = []
     with shared(policy) as both:

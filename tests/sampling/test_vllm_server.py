@@ -77,6 +77,19 @@ def test_each_request_is_answered_once_and_with_what_the_server_said(policy: Pol
     assert server.asked[0]["sampling_params"]["stop_token_ids"] == [3]
 
 
+def test_a_server_is_asked_for_what_the_request_says(policy: Policy) -> None:
+    asked = replace(requests(1, max_tokens=5)[0], temperature=0.4, seed=9, stop=("west",))
+    with TinyServer() as server:
+        answers(joined(server), policy, [asked])
+    settings = server.asked[0]["sampling_params"]
+    assert {name: settings[name] for name in ("temperature", "seed", "max_tokens", "stop")} == {
+        "temperature": 0.4,
+        "seed": 9,
+        "max_tokens": 5,
+        "stop": ["west"],
+    }
+
+
 def test_a_schema_goes_with_the_request_that_has_one(policy: Policy) -> None:
     free, held = requests(2)
     with TinyServer() as server:
