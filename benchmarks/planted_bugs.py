@@ -4,7 +4,7 @@
     python -m benchmarks.planted_bugs --only kl           those whose name contains "kl"
     python -m benchmarks.planted_bugs --list              names and tests; checks that all still fit
 
-Each bug of planted_bug_list.py replaces one passage of one file, and names the tests that should
+Each bug of planted_bugs.yaml replaces one passage of one file, and names the tests that should
 fail. The copy is in a temporary folder, so that nothing here is touched. Ends with status 1 if a
 bug survives, or no longer fits the code.
 """
@@ -20,14 +20,29 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.planted_bug_list import BUGS, Bug
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_COPIED = (".*", "runs", "runs-*", "outputs", "build", "dist", "*.egg-info", "__pycache__")
 NOTICED = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 SURVIVED = "SURVIVED"
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A passage that occurs once in a file, what stands there instead, and tests that notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: Sequence[str]
+
+
+BUGS = [Bug(**bug) for bug in yaml.safe_load((ROOT / "benchmarks/planted_bugs.yaml").read_text())]
 
 
 def passage_of(bug: Bug, root: Path) -> str:
@@ -36,7 +51,7 @@ def passage_of(bug: Bug, root: Path) -> str:
     if (count := text.count(bug.old)) != 1:
         raise ValueError(
             f"{bug.name}: its passage occurs {count} times in {bug.file}; expected once. Adapt it "
-            "in benchmarks/planted_bug_list.py"
+            "in benchmarks/planted_bugs.yaml"
         )
     return text
 

@@ -111,8 +111,16 @@ def test_both_presets_set_the_same_settings() -> None:
 @pytest.mark.parametrize(
     ("group", "choice"), [(group, choice) for group, names in groups().items() for choice in names]
 )
-def test_every_choice_composes(conf: str, group: str, choice: str) -> None:
-    assert configured(f"conf={conf}", f"{group}={choice}").tree["env"]
+def test_every_choice_composes_with_what_it_is_made_for(conf: str, group: str, choice: str) -> None:
+    made_for = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text()) or {}
+    # The model of conf=keydoor is made for no environment.
+    fits = conf in (made_for.get("suits", {}).get(group, conf), "keydoor" if group == "env" else "")
+    typed = f"conf={conf}", f"{group}={choice}"
+    if fits:
+        assert configured(*typed).tree["env"]
+        return
+    with pytest.raises(UsageError, match=r"is made for env=\w+, and env is \w+\. Choose another"):
+        configured(*typed)
 
 
 def test_a_configuration_of_your_own_starts_from_the_shipped_ones(tmp_path: Path) -> None:

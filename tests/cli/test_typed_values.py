@@ -74,7 +74,7 @@ def test_texts_reach_the_run_and_its_saved_configuration_reads_the_same(tmp_path
         "logger.wandb.project": "2026_11_28",
         "policy.path": "123",
         "trainer.max_time": "00:12:00:00",
-        "callbacks.checkpoint.filename": "0123",
+        "callbacks.checkpoint.dirpath": "0123",
         "callbacks.hf_export.folder": "no",
     }
     lines = [f"{key}={text}" for key, text in typed.items()]
@@ -88,11 +88,11 @@ def test_texts_reach_the_run_and_its_saved_configuration_reads_the_same(tmp_path
 def test_a_text_inside_a_typed_mapping_or_list_stays_one() -> None:
     printed = composed(
         "conf=keydoor",
-        "callbacks.checkpoint={filename: 2026, save_top_k: 2}",
+        "callbacks.checkpoint={dirpath: 2026, save_top_k: 2}",
         "rollout.stop=[no, 123, 'a b']",
     )
     checkpoint = printed["callbacks"]["checkpoint"]["init_args"]
-    assert (checkpoint["filename"], checkpoint["save_top_k"]) == ("2026", 2)
+    assert (checkpoint["dirpath"], checkpoint["save_top_k"]) == ("2026", 2)
     assert printed["data"]["rollout"]["stop"] == ["no", "123", "a b"]
 
 
