@@ -176,7 +176,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         return loader(micro_batches)
 
     def play_iteration(self, number: int, broadcast: TrainingBroadcast) -> Experience:
-        """One iteration; it depends on the seed, its number and the weights alone."""
+        """Depends on the seed, its number and the weights alone."""
         actors = Actors(
             policy=self.module.policy,
             old=self.module.take_snapshot(),
@@ -222,8 +222,8 @@ class RolloutDataModule(lightning.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Played]:
         """Its parts are played when they are asked for, with the weights of then."""
-        size = self.evaluation.tasks_per_batch
-        parts = [part for chosen in self.evaluation_sets for part in chosen.parts(size)]
+        sets, size = self.evaluation_sets, self.evaluation.tasks_per_batch
+        parts = [part for chosen in sets for part in chosen.parts(size)]
         return DataLoader(parts, batch_size=None, collate_fn=self.evaluate)  # type: ignore[arg-type]
 
     def predict_dataloader(self) -> DataLoader[Played]:
@@ -233,11 +233,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         return self.val_dataloader()
 
     def evaluate(self, part: tuple[Split, Sequence[Task]]) -> Played:
-        """Plays each task with the weights of now.
-
-        Nothing else differs from one evaluation to the next: the seed is `evaluation.seed`,
-        whatever the iteration and seed_everything.
-        """
+        """Plays each task with the weights of now, always with `evaluation.seed`."""
         assert self.trainer is not None
         split, tasks = part
         play = dataclasses.replace(

@@ -56,6 +56,7 @@ def test_accumulation_is_not_the_users_to_set() -> None:
         logger=False,
         enable_checkpointing=False,
         reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
         accumulate_grad_batches=2,
     )
     with pytest.raises(ValueError, match=r"batching\.mini_batch_rows"):

@@ -246,6 +246,7 @@ def test_part_of_an_evaluation_before_the_first_update_is_refused() -> None:
         logger=False,
         enable_checkpointing=False,
         reload_dataloaders_every_n_epochs=1,
+        use_distributed_sampler=False,
         max_epochs=1,
         num_sanity_val_steps=2,
     )

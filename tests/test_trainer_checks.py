@@ -23,7 +23,7 @@ def test_ranks_that_train_on_nothing_are_told_of() -> None:
 
 
 def test_a_last_short_step_is_nothing_to_tell_of() -> None:
-    plan = Batching(mini_batch_rows=8, micro_batch_rows=2).plan([ROW] * 9, seed=0, num_ranks=4)
+    plan = Batching(mini_batch_rows=8, micro_batch_rows=2).plan([ROW] * 15, seed=0, num_ranks=4)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_idle_ranks(plan, 4)
