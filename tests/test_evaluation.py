@@ -199,7 +199,8 @@ def test_the_same_weights_are_evaluated_alike_at_every_iteration(tmp_path: Path)
     )
     start, first, second = (answers(played) for played in keep.evaluations)
     assert start == first == second
-    assert run.metrics["validation/games"] == len(start)  # of the last evaluation alone
+    last = Played("valid_seen", tuple(keep.evaluations[-1]))
+    assert run.module.evaluation_result == result_of([last])
 
 
 def test_evaluating_changes_no_weight(tmp_path: Path) -> None:
