@@ -311,7 +311,7 @@ def test_a_trainer_that_is_killed_leaves_no_workers(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"num_processes": -1}, "workers.num_processes is -1; expected at least 0"),
-        ({"num_processes": 2, "step_timeout_s": 0}, "workers.step_timeout_s is 0, expected more"),
+        ({"num_processes": 2, "step_timeout_s": 0}, "workers.step_timeout_s is 0; expected more"),
         ({"step_timeout_s": 5.0}, "step_timeout_s is 5.0, but only .* set workers.num_processes"),
     ],
 )
