@@ -85,7 +85,7 @@ def test_an_environment_goes_to_another_process_as_it_is(files):
         ({"max_steps": 0}, "env.max_steps is 0"),
         ({"topk": 0}, "env.topk is 0"),
         ({"win_reward": 0}, "env.win_reward is 0"),
-        ({"answer_rule": "last"}, "env.answer_rule is 'last', expected response or reference"),
+        ({"answer_rule": "last"}, "env.answer_rule is 'last'; expected one of response, reference"),
         ({"prompt_style": "long"}, "env.prompt_style"),
         ({"corpus": "c.jsonl"}, "no questions about it"),
         ({"train_questions": "q.jsonl"}, "no passages to search"),
