@@ -19,9 +19,8 @@ class Schedule:
     failed_only_after: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("start_after", "failed_only_after"):
-            value = getattr(self, name)
-            or_null = name == "failed_only_after"
+        for name in ("start_after", "stop_after", "failed_only_after"):
+            value, or_null = getattr(self, name), name != "start_after"
             check_range(f"SkillExtraction.{name}", value, at_least=0, or_null=or_null)
         if self.stop_after is not None and self.stop_after <= self.start_after:
             raise ValueError(

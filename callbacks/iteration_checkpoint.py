@@ -47,6 +47,7 @@ class IterationCheckpoint(ModelCheckpoint):
         every_n_epochs: int = 1,
     ) -> None:
         check_range("callbacks.checkpoint.every_n_epochs", every_n_epochs, at_least=1)
+        check_range("callbacks.checkpoint.save_top_k", save_top_k, at_least=-1)
         super().__init__(
             dirpath=dirpath,
             monitor=monitor,

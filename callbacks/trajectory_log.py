@@ -26,6 +26,7 @@ from opid_lightning.types import (
     Step,
     Trajectory,
 )
+from opid_lightning.value_checks import check_range
 
 STEP_FIELDS = [
     ("iteration", pa.int32()),
@@ -78,10 +79,7 @@ class TrajectoryLog(RolloutCallback):
     """
 
     def __init__(self, every_n_iterations: int = 1) -> None:
-        if every_n_iterations < 1:
-            raise ValueError(
-                f"trajectory_log.every_n_iterations is {every_n_iterations}; expected 1 or more."
-            )
+        check_range("trajectory_log.every_n_iterations", every_n_iterations, at_least=1)
         self.every_n_iterations = every_n_iterations
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:

@@ -22,6 +22,7 @@ from opid_lightning.sampling.vllm_settings import (
 )
 from opid_lightning.servers.vllm import dtype_here, memory_arguments
 from opid_lightning.types import Completion, Policy, SampleRequest
+from opid_lightning.value_checks import check_range
 
 _ENGINES: dict[str, Engine] = {}  # for the life of the process
 
@@ -43,6 +44,7 @@ class VLLM:
 
     def __post_init__(self) -> None:
         check_ranges(self.max_batch, self.memory_share, self.cache_gib, self.parity_bound)
+        check_range("sampler.max_positions", self.max_positions, at_least=1, or_null=True)
 
     @contextmanager
     def serving(self, policy: Policy) -> Iterator[Generation]:

@@ -116,5 +116,5 @@ def test_two_callbacks_that_a_checkpoint_cannot_tell_apart_are_refused(
 
 
 def test_no_interval_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"every_n_epochs is 0; expected >= 1"):
+    with pytest.raises(ValueError, match=r"every_n_epochs is 0; expected at least 1"):
         IterationCheckpoint(every_n_epochs=0)

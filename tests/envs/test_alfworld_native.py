@@ -271,7 +271,7 @@ def test_engines_are_chosen_by_name():
     original = ALFWorld(engine="textworld").open()
     assert isinstance(original, TextWorldSession)
     original.close()
-    with pytest.raises(ValueError, match="expected native or textworld"):
+    with pytest.raises(ValueError, match="expected one of native, textworld"):
         ALFWorld(engine="jericho")  # type: ignore[arg-type]
 
 

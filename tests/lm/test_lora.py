@@ -91,7 +91,7 @@ def test_an_architecture_without_linear_layers_is_refused() -> None:
     ("settings", "named"), [({"rank": 0}, "rank is 0"), ({"alpha": 0.0}, "alpha is 0.0")]
 )
 def test_an_adapter_that_would_do_nothing_is_refused(settings: Any, named: str) -> None:
-    with pytest.raises(ValueError, match=rf"policy\.lora\.{named}, expected"):
+    with pytest.raises(ValueError, match=rf"policy\.lora\.{named}; expected"):
         LoRA(**settings)
 
 
