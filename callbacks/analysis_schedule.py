@@ -22,6 +22,7 @@ class Schedule:
         for name in ("start_after", "stop_after", "failed_only_after"):
             value, or_null = getattr(self, name), name != "start_after"
             check_range(f"SkillExtraction.{name}", value, at_least=0, or_null=or_null)
+        check_range("SkillExtraction.stop_after", self.stop_after, at_least=1, or_null=True)
         if self.stop_after is not None and self.stop_after <= self.start_after:
             raise ValueError(
                 f"SkillExtraction would never run: stop_after is {self.stop_after} and start_after "

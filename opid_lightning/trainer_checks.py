@@ -37,7 +37,8 @@ def check_trainer(trainer: lightning.Trainer) -> None:
         at_least=1,
         hint="0 would log no metric of training",
     )
-    check_range("trainer.num_nodes", trainer.num_nodes, at_least=1)
+    for name in ("min_epochs", "min_steps"):
+        check_range(f"trainer.{name}", getattr(trainer, name), at_least=0, or_null=True)
     interval = trainer.val_check_interval
     is_of_epochs = isinstance(interval, float) and interval == 1.0  # the int 1 is every batch
     if not is_of_epochs or (trainer.check_val_every_n_epoch or 0) < 1:

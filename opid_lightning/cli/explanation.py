@@ -77,9 +77,9 @@ def locate_mentioned(message: str, configuration: Configuration) -> str:
 
 def explain_trainer(message: str, configuration: Configuration) -> str:
     """What Lightning's Trainer says of its own arguments, with the setting that it is about."""
-    names = inspect.signature(lightning.Trainer).parameters
-    for name in names:
-        if re.search(rf"\b{name}\b", message) and configuration.where(f"trainer.{name}"):
+    spoken = f"{message} max_time" if "Timer(duration=" in message else message
+    for name in inspect.signature(lightning.Trainer).parameters:
+        if re.search(rf"\b{name}\b", spoken) and configuration.where(f"trainer.{name}"):
             return configuration.located(f"trainer.{name}: {message}", f"trainer.{name}")
     return f"trainer: {message}"
 

@@ -42,6 +42,7 @@ from opid_lightning.shard_folders import check_reads
 
 # Processes that Lightning starts for further devices read the same command line later, and must
 # not choose another folder by the time of day.
+OF_TRAINERS = (ArithmeticError, LookupError, TypeError, ValueError)
 FOLDER_OF_THE_FIRST_PROCESS = "OPID_LIGHTNING_RUN_FOLDER"
 CHECKPOINT_OF_THE_FIRST_PROCESS = "OPID_LIGHTNING_CHECKPOINT"
 
@@ -88,7 +89,9 @@ def placement_of(arguments: Arguments, configuration: Configuration) -> Placemen
     else:
         recorded = None
     if arguments.verb == "fit" and checkpoint != "last":
-        check_folder_is_named(asked, (tree.get("trainer") or {}).get("num_nodes", 1))
+        num_nodes = (tree.get("trainer") or {}).get("num_nodes", 1)
+        # Of another type it is refused with the settings of all others.
+        check_folder_is_named(asked, num_nodes if isinstance(num_nodes, int) else 1)
     return place(arguments.verb, configuration.name, asked, checkpoint, recorded)
 
 
@@ -220,7 +223,7 @@ class OPIDCLI(LightningCLI):
                 plugins=with_checkpoint_files(built["trainer"].get("plugins")),
                 **kwargs,
             )
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        except (*OF_TRAINERS, MisconfigurationException) as error:
             # It has no settings but those of the user.
             raise UsageError(explain_trainer(str(error), self.configuration)) from error
 

@@ -43,8 +43,9 @@ class VLLM:
     engine: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_ranges(self.max_batch, self.memory_share, self.cache_gib, self.parity_bound)
-        check_range("sampler.max_positions", self.max_positions, at_least=1, or_null=True)
+        check_ranges(
+            self.max_batch, self.memory_share, self.cache_gib, self.parity_bound, self.max_positions
+        )
 
     @contextmanager
     def serving(self, policy: Policy) -> Iterator[Generation]:

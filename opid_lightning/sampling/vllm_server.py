@@ -65,8 +65,9 @@ class VLLMServer:
     engine: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_ranges(self.max_batch, self.memory_share, self.cache_gib, self.parity_bound)
-        check_range("sampler.max_positions", self.max_positions, at_least=1, or_null=True)
+        check_ranges(
+            self.max_batch, self.memory_share, self.cache_gib, self.parity_bound, self.max_positions
+        )
         check_range("sampler.max_losses", self.max_losses, at_least=1)
         for name in ("start_timeout_s", "answer_timeout_s"):
             check_range(f"sampler.{name}", getattr(self, name), above=0, at_most=LONGEST_S)

@@ -23,7 +23,11 @@ ARGUMENTS: Mapping[str, Any] = {
 
 
 def check_ranges(
-    max_batch: int, memory_share: float, cache_gib: float, parity_bound: float | None
+    max_batch: int,
+    memory_share: float,
+    cache_gib: float,
+    parity_bound: float | None,
+    max_positions: int | None,
 ) -> None:
     """Raises ValueError, naming the setting."""
     check_range("sampler.max_batch", max_batch, at_least=1)
@@ -31,6 +35,7 @@ def check_ranges(
     check_range("sampler.memory_share", memory_share, above=0, below=1, hint=hint)
     check_range("sampler.cache_gib", cache_gib, above=0)
     check_range("sampler.parity_bound", parity_bound, above=0, or_null=True)
+    check_range("sampler.max_positions", max_positions, at_least=1, or_null=True)
 
 
 def describe(policy: Policy, folder: Path) -> None:

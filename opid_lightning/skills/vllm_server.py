@@ -72,6 +72,7 @@ class VLLMServer:
         check_range("analyst.cache_gib", self.cache_gib, above=0)
         check_range("analyst.max_positions", self.max_positions, at_least=1, or_null=True)
         check_range("analyst.start_timeout_s", self.start_timeout_s, above=0, at_most=LONGEST_S)
+        check_range("analyst.max_positions", self.max_positions, at_least=1, or_null=True)
         check_range("analyst.max_restarts", self.max_restarts, at_least=0)
         mine = ("gpus", "log_folder", "max_positions", "engine")
         given = [f"analyst.{name}" for name in mine if getattr(self, name)]

@@ -48,8 +48,13 @@ class SearchQA:
     cache: str | None = None  # of generated data and indices; default: in the user's cache folder
 
     def __post_init__(self) -> None:
-        least = {"max_steps": 1, "history_length": 0, "topk": 1}
-        least |= {"num_train_questions": 1, "num_valid_questions": 1}
+        least = {
+            "max_steps": 1,
+            "history_length": 0,
+            "topk": 1,
+            "num_train_questions": 1,
+            "num_valid_questions": 1,
+        }
         for name, bound in least.items():
             check_range(f"env.{name}", getattr(self, name), at_least=bound)
         check_range("env.win_reward", self.win_reward, above=0)
