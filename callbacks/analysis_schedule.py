@@ -19,7 +19,7 @@ class Schedule:
     failed_only_after: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("start_after", "stop_after", "failed_only_after"):
+        for name in ("start_after", "failed_only_after"):
             value, or_null = getattr(self, name), name != "start_after"
             check_range(f"SkillExtraction.{name}", value, at_least=0, or_null=or_null)
         check_range("SkillExtraction.stop_after", self.stop_after, at_least=1, or_null=True)

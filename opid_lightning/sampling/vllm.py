@@ -22,7 +22,6 @@ from opid_lightning.sampling.vllm_settings import (
 )
 from opid_lightning.servers.vllm import dtype_here, memory_arguments
 from opid_lightning.types import Completion, Policy, SampleRequest
-from opid_lightning.value_checks import check_range
 
 _ENGINES: dict[str, Engine] = {}  # for the life of the process
 

@@ -70,7 +70,6 @@ class VLLMServer:
         check_range("analyst.max_batch", self.max_batch, at_least=1)
         check_range("analyst.memory_share", self.memory_share, above=0, below=1)
         check_range("analyst.cache_gib", self.cache_gib, above=0)
-        check_range("analyst.max_positions", self.max_positions, at_least=1, or_null=True)
         check_range("analyst.start_timeout_s", self.start_timeout_s, above=0, at_most=LONGEST_S)
         check_range("analyst.max_positions", self.max_positions, at_least=1, or_null=True)
         check_range("analyst.max_restarts", self.max_restarts, at_least=0)
