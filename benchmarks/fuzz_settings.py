@@ -78,7 +78,8 @@ class Case:
 
     @property
     def typed(self) -> list[str]:
-        start = [f"conf={self.base}"] if self.key in groups() else ["--config", str(self.file)]
+        is_group = self.key in groups()  # which a whole configuration no longer chooses
+        start = BASES[self.base][0] if is_group else ("--config", str(self.file))
         return ["fit", *start, f"{self.key}={self.value}"]
 
 

@@ -12,8 +12,8 @@ from jsonargparse import ArgumentParser
 from opid_lightning.cli.arguments import Setting
 from opid_lightning.cli.configuration import Configuration, laid_in_order
 from opid_lightning.cli.errors import UsageError
-from opid_lightning.cli.hints import hint_of, types_of
-from opid_lightning.cli.names import Tree, keys_within, leaves_of, set_key, short, value_at
+from opid_lightning.cli.hints import Section, hint_of
+from opid_lightning.cli.names import Tree, leaves_of, set_key, short, value_at
 from opid_lightning.cli.typed_values import (
     members,
     named,
@@ -52,7 +52,7 @@ def fitted(
 def value_of(setting: Setting, key: str, hint_at: Hint) -> Any:
     hint = hint_at(key)
     try:
-        value = setting.value if hint is None else read_as(setting.text, hint)
+        value = setting.value if hint in (None, Section) else read_as(setting.text, hint)
         if not isinstance(value, (Mapping, list)):
             return value
         texts = yaml.load(setting.text, yaml.BaseLoader)
@@ -60,7 +60,7 @@ def value_of(setting: Setting, key: str, hint_at: Hint) -> Any:
         problem = getattr(error, "problem", error)
         raise UsageError(
             f"The value of {setting.typed!r} is not YAML: {problem}. Expected "
-            f"{named(hint) if hint is not None else 'a value'}."
+            f"{named(hint) if hint not in (None, Section) else 'a value'}."
         ) from error
     return with_texts(value, texts, key, hint, hint_at)
 
@@ -85,16 +85,16 @@ def with_texts(value: Any, text: Any, key: str, hint: Any, hint_at: Hint) -> Any
 
 
 def check_values(configuration: Configuration, tree: Tree, parser: ArgumentParser) -> None:
-    sections = keys_within(types_of(parser))
     for key, value in leaves_of(tree):
+        hint = hint_of(parser, tree, key)
         if key.endswith("class_path"):
             expected = "" if is_path_of_class(value) else "the path of a class, as package.Name"
-        elif value is None and key in sections:
+        elif hint is Section:
             expected = f"its settings one by one, as {short(key)}.NAME=VALUE"
         elif value is None and key.split(".")[0] in NAMED_OBJECTS and key.count(".") == 1:
             expected = f"an object with a class_path; ~{key} takes it away"
         else:
-            expected = expected_of(value, hint_of(parser, tree, key))
+            expected = expected_of(value, hint)
         if expected:
             shown = "null" if value is None else repr(value)
             raise UsageError(

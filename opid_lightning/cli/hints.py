@@ -14,8 +14,15 @@ from opid_lightning.cli.names import CLASS_KEYS, Tree
 from opid_lightning.cli.typed_values import members
 
 
+class Section:
+    """What holds settings, and has no value of its own."""
+
+
 def hint_of(parser: ArgumentParser, tree: Tree, key: str) -> Any:
-    """The type of the setting at `key` of a tree for this parser; None where nobody says."""
+    """The type of the setting at `key` of a tree for this parser; None where nobody says.
+
+    Of what holds further settings it is Section.
+    """
     return _hint(types_of(parser), tree, [part for part in key.split(".") if part != "init_args"])
 
 
@@ -34,7 +41,8 @@ def _hint(types: Mapping[str, Any], node: Any, parts: Sequence[str]) -> Any:
         if hint is not None:
             break
     else:
-        return None
+        is_section = any(key.startswith(".".join(parts) + ".") for key in types)
+        return Section if is_section else None
     for part in parts[:end]:
         node = _inside(node, part)
     rest = list(parts[end:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 Tree = dict[str, Any]
@@ -122,12 +122,6 @@ def place_of(key: str) -> str:
     """Where a short name is kept: the inverse of `short`, but for init_args."""
     name, dot, rest = key.partition(".")
     return f"{PLACES.get(name, name)}{dot}{rest}"
-
-
-def keys_within(keys: Iterable[str]) -> set[str]:
-    """What holds these keys."""
-    parts = [key.split(".") for key in keys]
-    return {".".join(key[:end]) for key in parts for end in range(1, len(key))}
 
 
 def leaves_of(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

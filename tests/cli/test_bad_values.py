@@ -153,6 +153,8 @@ def test_a_group_without_which_nothing_runs_is_not_null(
         ("optimizer.differentiable=true", "optimizer.differentiable: a step on one weight fails"),
         ("rollout.temperature=0", "rollout.temperature is 0.0; expected more than 0"),
         ("rollout=null", "rollout=null would replace all settings of rollout"),
+        ("callbacks.skill_extraction.statistics=0", "statistics is 0. Expected its settings one"),
+        ("callbacks.skill_extraction.statistics=null", "statistics is null. Expected its settings"),
         ("callbacks.checkpoint=null", "~callbacks.checkpoint takes it away"),
         ("env.class_path=text", "env.class_path is 'text'. Expected the path of a class"),
     ],
