@@ -53,7 +53,9 @@ def place(
     if verb == "fit":
         run = run or fresh(Path(recorded).parent if recorded else RUNS / name)
         refuse_to_mix(run, checkpoint)
+        refuse_missing(checkpoint)
         return Placement(run, checkpoint)
+    refuse_missing(checkpoint)
     return Placement(fresh((run or RUNS / name) / verb), checkpoint)
 
 
@@ -106,6 +108,16 @@ def fresh(parent: Path) -> Path:
         number += 1
         folder = folder.with_name(f"{folder.name.split('.')[0]}.{number}")
     return folder
+
+
+def refuse_missing(checkpoint: str | None) -> None:
+    if checkpoint is None or "://" in checkpoint:  # which Lightning reads by fsspec
+        return
+    if not Path(checkpoint).exists():
+        raise UsageError(
+            f"ckpt_path={checkpoint}: there is no such checkpoint. Expected a file, a folder of "
+            "shards, or last."
+        )
 
 
 def refuse_to_mix(run: Path, checkpoint: str | None) -> None:

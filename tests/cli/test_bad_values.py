@@ -155,6 +155,7 @@ def test_a_group_without_which_nothing_runs_is_not_null(
         ("rollout=null", "rollout=null would replace all settings of rollout"),
         ("callbacks.skill_extraction.statistics=0", "statistics is 0. Expected its settings one"),
         ("callbacks.skill_extraction.statistics=null", "statistics is null. Expected its settings"),
+        ("ckpt_path=text", "ckpt_path=text: there is no such checkpoint"),
         ("callbacks.checkpoint=null", "~callbacks.checkpoint takes it away"),
         ("env.class_path=text", "env.class_path is 'text'. Expected the path of a class"),
     ],
