@@ -25,8 +25,8 @@ SAID = {
 
 def check_optimizer(make: Callable[[Iterable[Any]], Optimizer]) -> None:
     """Raises ValueError for settings that it refuses, or with which a step fails or climbs."""
-    weight = torch.nn.Parameter(torch.zeros(1))
-    weight.grad = torch.ones(1)
+    weight = torch.nn.Parameter(torch.zeros(2))
+    weight.grad = torch.tensor([1.0, 0.0])  # as of words that no batch holds
     try:
         optimizer = make([weight])
         check_finite(optimizer)
@@ -37,7 +37,12 @@ def check_optimizer(make: Callable[[Iterable[Any]], Optimizer]) -> None:
         named = next((f".{name}" for words, name in SAID.items() if words in str(error)), "")
         reason = str(error).splitlines()[0]
         raise ValueError(f"optimizer{named}: a step on one weight fails: {reason}") from error
-    if weight.item() > 0:
+    if not weight.isfinite().all():
+        raise ValueError(
+            f"optimizer.eps is {optimizer.defaults.get('eps')}; expected more than 0: a weight "
+            "without a gradient becomes NaN"
+        )
+    if weight[0] > 0:
         raise ValueError(
             f"optimizer.maximize is {optimizer.defaults.get('maximize')}; expected an optimizer "
             "that goes down the gradient: this one would raise the loss"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from numbers import Real
 
 LARGEST = 1e12  # no sensible setting is larger, and loops and arrays of such a size never end
+LARGEST_SEED = 2**32 - 1  # that numpy takes
 LONGEST_S = 1e9  # thirty years; what waits for longer overflows
 
 

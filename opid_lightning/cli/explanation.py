@@ -77,7 +77,8 @@ def locate_mentioned(message: str, configuration: Configuration) -> str:
 
 def explain_trainer(message: str, configuration: Configuration) -> str:
     """What Lightning's Trainer says of its own arguments, with the setting that it is about."""
-    spoken = f"{message} max_time" if "Timer(duration=" in message else message
+    unnamed = {"Timer(duration=": "max_time", "index-sized integer": "devices"}
+    spoken = " ".join([message, *(name for words, name in unnamed.items() if words in message)])
     for name in inspect.signature(lightning.Trainer).parameters:
         if re.search(rf"\b{name}\b", spoken) and configuration.where(f"trainer.{name}"):
             return configuration.located(f"trainer.{name}: {message}", f"trainer.{name}")

@@ -39,10 +39,12 @@ from opid_lightning.cli.validation import check_names
 from opid_lightning.datamodule import RolloutDataModule
 from opid_lightning.module import OPIDModule
 from opid_lightning.shard_folders import check_reads
+from opid_lightning.value_checks import LARGEST_SEED, check_range
 
 # Processes that Lightning starts for further devices read the same command line later, and must
 # not choose another folder by the time of day.
 OF_TRAINERS = (ArithmeticError, LookupError, TypeError, ValueError)
+MOST_NODES = 100_000
 FOLDER_OF_THE_FIRST_PROCESS = "OPID_LIGHTNING_RUN_FOLDER"
 CHECKPOINT_OF_THE_FIRST_PROCESS = "OPID_LIGHTNING_CHECKPOINT"
 
@@ -168,6 +170,10 @@ class OPIDCLI(LightningCLI):
             self.config = parser.parse_args([verb, "--config", text, *self.arguments.flags])
         except ArgumentError as error:
             raise UsageError(explain(str(error), self.configuration, placed)) from error
+        given = self.config[verb]
+        # Too many to be meant; Lightning takes them, and fails or waits later.
+        check_range("trainer.num_nodes", given["trainer"]["num_nodes"], at_most=MOST_NODES)
+        check_range("seed_everything", given["seed_everything"], at_least=0, at_most=LARGEST_SEED)
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would replace model.* by the checkpoint's; what was typed must win."""

@@ -13,6 +13,7 @@ import torch
 from opid_lightning.lm.blockwise_attention import attend_in_blocks
 from opid_lightning.lm.lora import LoRA, adapt
 from opid_lightning.types import Policy
+from opid_lightning.value_checks import LARGEST_SEED, check_range
 
 EMBEDDED = Path(__file__).parent.parent / "policies"
 EMBEDDED_NAMES = ("small", "small_webshop", "small_search", "keydoor")
@@ -36,6 +37,9 @@ class PolicySource:
     init_seed: int = 0  # also of the adapter
     lora: LoRA | None = None  # train an adapter beside the weights; None: train the weights
 
+    def __post_init__(self) -> None:
+        check_range("policy.init_seed", self.init_seed, at_least=0, at_most=LARGEST_SEED)
+
     @property
     def is_random(self) -> bool:
         return self.random_init or self.path == "keydoor"
@@ -43,7 +47,10 @@ class PolicySource:
 
 def load_policy(source: PolicySource) -> Policy:
     """Loads a policy without dropout, in fp32 and eval mode; the tokenizer is checked first."""
-    location, gguf = locate(source.path)
+    try:
+        location, gguf = locate(source.path)
+    except ValueError as error:
+        raise ValueError(f"policy.path: {error}") from error
     tokenizer = _load_tokenizer(source.path, location, gguf)
     model = _load_model(source, location, gguf, len(tokenizer))
     attend_in_blocks(model)
