@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 
 # Before torch loads. Threads that wait for one another beside busy neighbours cost more than
 # they give, and W&B must not look for a server.
@@ -35,6 +36,21 @@ settings.register_profile(
 )
 settings.register_profile("same", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("same")
+
+
+@pytest.fixture(autouse=True)
+def _no_process_group_left() -> Iterator[None]:
+    """End what a run in this process set up for its ranks, and forget the address.
+
+    Lightning leaves ``MASTER_PORT`` in the environment. Child processes of a later test would
+    take that port, on which this process may still listen.
+    """
+    before = dict(os.environ)
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)
