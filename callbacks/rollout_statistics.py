@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 import lightning
@@ -10,14 +11,24 @@ from opid_lightning.hooks import RolloutCallback
 from opid_lightning.success import success_rates
 from opid_lightning.types import Experience, Trajectory, group_by_task
 
+_log = logging.getLogger(__name__)
+
 
 class RolloutStatistics(RolloutCallback):
-    """Logs success, rewards, lengths and what went wrong in the rollouts of each iteration."""
+    """Logs success, rewards, lengths and what went wrong in the rollouts of each iteration.
+
+    Warns of the first observation that did not fit into its prompt.
+    """
 
     def __init__(self) -> None:
         self._metrics: dict[str, float] = {}
+        self._has_warned = False
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
+        warning = warning_of_cuts(experience.trajectories)
+        if warning and not self._has_warned and trainer.is_global_zero:
+            _log.warning("iteration %d: %s", experience.iteration, warning)
+            self._has_warned = True
         self._metrics = {
             **rollout_statistics(experience.trajectories),
             **loss_statistics(experience.sessions_lost),
@@ -44,9 +55,24 @@ def rollout_statistics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         "rollout/cut_response_share": mean(step.completion.is_cut for step in steps),
         "rollout/truncated_prompt_share": mean(s.prompt.num_dropped_turns > 0 for s in steps),
         "rollout/dropped_turns": float(sum(step.prompt.num_dropped_turns for step in steps)),
+        "rollout/cut_observations": float(sum(s.prompt.num_cut_characters > 0 for s in steps)),
         "rollout/prompt_tokens_mean": mean(len(step.prompt.token_ids) for step in steps),
         "rollout/response_tokens_mean": mean(len(step.completion.token_ids) for step in steps),
     }
+
+
+def warning_of_cuts(trajectories: Sequence[Trajectory]) -> str:
+    """Blank where every newest observation was shown whole."""
+    cut = [(t, s) for t in trajectories for s in t.steps if s.prompt.num_cut_characters]
+    if not cut:
+        return ""
+    trajectory, step = cut[0]
+    return (
+        f"{len(cut)} prompts show a part of what was to be seen, such as step {step.index} of "
+        f"{trajectory.id!r}, less {step.prompt.num_cut_characters:,} characters. Raise "
+        "rollout.max_prompt_tokens, or have the environment show less at a time; "
+        "rollout/cut_observations counts them from now on"
+    )
 
 
 def loss_statistics(sessions_lost: Mapping[str, int]) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import lightning
 import torch
@@ -13,15 +14,26 @@ from torch import Tensor
 from opid_lightning.hooks import RolloutCallback
 from opid_lightning.types import SKILL_LEVELS, Experience, RouteLevel, Sample
 
+SMALL_RATIO = 0.01  # of skill to outcome term
+_log = logging.getLogger(__name__)
+
 
 class RoutingStatistics(RolloutCallback):
-    """Logs the skill, routing, advantage and delta metrics of docs/metrics.md."""
+    """Logs the skill, routing, advantage and delta metrics of docs/metrics.md.
+
+    Warns once where hindsight weighs so little that it teaches next to nothing.
+    """
 
     def __init__(self) -> None:
         self._metrics: dict[str, float] = {}
+        self._has_warned = False
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
         self._metrics = routing_statistics(experience)
+        warning = warning_of_size(self._metrics)
+        if warning and not self._has_warned and trainer.is_global_zero:
+            _log.warning("iteration %d: %s", experience.iteration, warning)
+            self._has_warned = True
 
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -91,6 +103,19 @@ def advantage_sizes(samples: Sequence[Sample]) -> dict[str, float]:
     if outcome.any():
         sizes["advantage/skill_to_outcome_ratio"] = (skill.mean() / outcome.mean()).item()
     return sizes
+
+
+def warning_of_size(metrics: Mapping[str, float]) -> str:
+    """Blank where the skill term can be felt, or no skill was scored at all."""
+    ratio = metrics.get("advantage/skill_to_outcome_ratio", 1.0)
+    if ratio >= SMALL_RATIO or "delta/abs_mean" not in metrics:
+        return ""
+    return (
+        f"the skill term is {ratio:.2%} of the outcome term in size "
+        "(advantage/skill_to_outcome_ratio), so the run trains as it would without skills. "
+        "advantage.target_ratio=0.1 makes it a tenth, however large the deltas are; a higher "
+        "advantage.episode_weight and advantage.step_weight scale it as it is"
+    )
 
 
 def delta_means(samples: Sequence[Sample]) -> dict[str, float]:

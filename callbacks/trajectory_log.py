@@ -47,6 +47,7 @@ STEP_FIELDS = [
     ("response_is_cut", pa.bool_()),
     ("reward", pa.float32()),
     ("num_dropped_turns", pa.int32()),
+    ("num_cut_characters", pa.int32()),
     ("sampler_logprobs", pa.list_(pa.float32())),
 ]
 SAMPLE_FIELDS = [
@@ -188,6 +189,7 @@ def step_row(iteration: int, trajectory: Trajectory, step: Step, tokenizer: Any)
         "response_is_cut": step.completion.is_cut,
         "reward": step.reward,
         "num_dropped_turns": step.prompt.num_dropped_turns,
+        "num_cut_characters": step.prompt.num_cut_characters,
         "sampler_logprobs": list(step.completion.logprobs),
     }
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from opid_lightning.attempts import Play
 from opid_lightning.gate import gate_of
+from opid_lightning.prompt_fitting import PromptFitting
 from opid_lightning.protocols import Environment, Generation, Listener, SessionLostError
 from opid_lightning.sessions import SessionPool, threads_for
 from opid_lightning.types import (
@@ -98,20 +99,23 @@ class Rollout:
         history: Sequence[Turn],
         observation: Observation,
     ) -> Prompt:
-        """With the newest history that fits, and room left for the skill, so that it is never cut.
+        """With what fits of history and observation, and room left for the skill.
 
-        Raises ValueError where the prompt does not fit even without history.
+        Raises ValueError where the rest of the prompt does not fit.
         """
         budget = self.max_prompt_tokens - self.skill_tokens
         gate, step = gate_of(environment), len(history)
-        for num_dropped, answer in enumerate(_shortened(environment, goal, history, observation)):
-            text = gate.prompt(answer, goal, step)
-            token_ids = encode(text.text)
-            if len(token_ids) <= budget:
-                return Prompt(text, token_ids, num_dropped)
+
+        def write(turns: Sequence[Turn], now: Observation) -> PromptText:
+            return gate.prompt(environment.prompt(goal, turns, now), goal, step)
+
+        prompt = PromptFitting(write, encode, budget)(history, observation)
+        if prompt is not None:
+            return prompt
+        num_tokens = len(encode(write((), Observation("")).text))
         raise ValueError(
-            f"step {len(history)} of {goal!r} needs a prompt of {len(token_ids)} tokens without "
-            f"any history, but {budget} are given: rollout.max_prompt_tokens="
+            f"step {step} of {goal!r} needs a prompt of {num_tokens} tokens without any history "
+            f"or observation, but {budget} are given: rollout.max_prompt_tokens="
             f"{self.max_prompt_tokens} less rollout.skill_tokens={self.skill_tokens}, kept free "
             "for the skill. Raise one or lower the other"
         )
@@ -124,18 +128,6 @@ def in_order(
     places = {task.id: place for place, task in enumerate(tasks)}
     played = [trajectory for part in parts for trajectory in part]
     return tuple(sorted(played, key=lambda t: (places[t.task.id], t.attempt)))
-
-
-def _shortened(
-    environment: Environment, goal: str, history: Sequence[Turn], observation: Observation
-) -> Iterator[PromptText]:
-    """With ever less history. Turns that are not shown anyway do not count as dropped."""
-    previous = None
-    for start in range(len(history) + 1):
-        text = environment.prompt(goal, history[start:], observation)
-        if text != previous:
-            yield text
-        previous = text
 
 
 def _check_distinct(tasks: Sequence[Task]) -> None:

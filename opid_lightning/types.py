@@ -95,6 +95,7 @@ class Prompt:
     text: PromptText
     token_ids: TokenIds  # the whole chat prompt, up to the first response token
     num_dropped_turns: int  # oldest history left out to stay within the budget
+    num_cut_characters: int = 0  # of the newest observation, left out for the same reason
 
 
 @dataclass(frozen=True)
@@ -374,10 +375,9 @@ class Batch:
 
 
 def _moved(tensors: _Tensors, device: torch.device | str) -> _Tensors:
-    values = {field.name: getattr(tensors, field.name) for field in dataclasses.fields(tensors)}
     moved: dict[str, Any] = {
         name: value.to(device)
-        for name, value in values.items()
+        for name, value in vars(tensors).items()
         if isinstance(value, Tensor | ModelInputs)
     }
     return dataclasses.replace(tensors, **moved)

@@ -151,3 +151,28 @@ def test_the_metrics_of_an_iteration_are_logged_at_its_end(tmp_path):
     trainer.fit(PlayingModule())
     logged = {name: value.item() for name, value in trainer.logged_metrics.items()}
     assert logged == pytest.approx(routing_statistics(EXPERIENCE))
+
+
+def heard_of(*samples, caplog):
+    """The warnings of two iterations like this."""
+    trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    callback, experience = RoutingStatistics(), experience_of(*samples)
+    with caplog.at_level("WARNING", logger="opid_lightning"):
+        callback.on_experience_end(trainer, experience)
+        callback.on_experience_end(trainer, experience)
+    return [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+
+
+def test_a_skill_term_too_small_to_be_felt_is_warned_of_once(caplog):
+    faint = sample_of(WON, {"episode": [0.5]}, outcome=1.0, weight=0.001)
+    (said,) = heard_of(faint, caplog=caplog)
+    assert "the skill term is 0.05% of the outcome term" in said
+    assert "advantage.target_ratio=0.1" in said
+
+
+def test_a_skill_term_that_is_felt_or_that_nobody_asked_for_is_not_warned_of(caplog):
+    felt = sample_of(WON, {"episode": [0.5]}, outcome=1.0, weight=0.021)  # 1.05%
+    assert heard_of(felt, caplog=caplog) == []
+    assert heard_of(sample_of(WON, num_tokens=2, outcome=1.0), caplog=caplog) == []
+    tied = sample_of(WON, {"episode": [0.5]}, outcome=0.0, weight=0.001)
+    assert heard_of(tied, caplog=caplog) == []
