@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch.distributed
+from torch import Tensor
 
 _Item = TypeVar("_Item")
 
@@ -27,12 +30,29 @@ class Ranks:
         return list(items[self.rank :: self.count])
 
     def gather(self, mine: _Item) -> list[_Item]:
-        """What each rank brings, in the order of ranks. All of them have to call it."""
+        """What each rank brings, in the order of ranks. All of them have to call it.
+
+        Tensors arrive on the CPU: a tensor of another rank's GPU would open that GPU here too.
+        """
         if self.count == 1:
             return [mine]
-        found: list[_Item | None] = [None] * self.count
-        torch.distributed.all_gather_object(found, mine)
-        return found  # type: ignore[return-value]
+        found: list[bytes | None] = [None] * self.count
+        torch.distributed.all_gather_object(found, pickled_on_cpu(mine))
+        return [pickle.loads(item) for item in found]  # type: ignore[arg-type]
+
+
+class _OnCPU(pickle.Pickler):
+    def reducer_override(self, item: Any) -> Any:
+        if isinstance(item, Tensor) and item.device.type != "cpu":
+            return item.detach().cpu().__reduce_ex__(pickle.HIGHEST_PROTOCOL)  # type: ignore[no-untyped-call]
+        return NotImplemented
+
+
+def pickled_on_cpu(item: object) -> bytes:
+    """With every tensor in it, however deep, moved to the CPU."""
+    into = io.BytesIO()
+    _OnCPU(into, pickle.HIGHEST_PROTOCOL).dump(item)
+    return into.getvalue()
 
 
 ALONE = Ranks()

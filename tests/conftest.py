@@ -38,18 +38,17 @@ settings.register_profile("same", settings.get_profile("explore"), derandomize=T
 settings.load_profile("same")
 
 
-@pytest.fixture(autouse=True)
-def _no_process_group_left() -> Iterator[None]:
-    """End what a run in this process set up for its ranks, and forget the address.
+# Where the ranks of a run meet, which Lightning leaves in the environment.
+MEETING = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "RANK", "LOCAL_RANK", "NODE_RANK")
 
-    Lightning leaves ``MASTER_PORT`` in the environment. Child processes of a later test would
-    take that port, on which this process may still listen.
-    """
-    before = dict(os.environ)
+
+@pytest.fixture(autouse=True)
+def _no_port_left() -> Iterator[None]:
+    """Child processes of later tests would take a port on which this process may still listen."""
+    before = {name: os.environ[name] for name in MEETING if name in os.environ}
     yield
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
-    os.environ.clear()
+    for name in MEETING:
+        os.environ.pop(name, None)
     os.environ.update(before)
 
 

@@ -1,6 +1,7 @@
 """What two processes do together is what one does alone."""
 
 import csv
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from opid_lightning.learning.batching import Batching
 from opid_lightning.lm.padding import pad_sequences
 from opid_lightning.micro_batches import MicroBatches
-from opid_lightning.ranks import Ranks
+from opid_lightning.ranks import Ranks, pickled_on_cpu
 from opid_lightning.rollout import in_order
 from opid_lightning.scoring import first_epoch
 from tests.builders import experience_of, sample_of, step_of, trajectory_of
@@ -118,3 +119,28 @@ def test_servers_of_one_process_are_refused_to_several(tmp_path):
     run = subprocess.run([*command, *settings], capture_output=True, text=True)
     assert run.returncode == 2
     assert "sampler=vllm_server serves one process, and there are 2" in run.stderr
+
+
+class OnGPU(torch.Tensor):
+    """A tensor that says it is on a GPU, and whose copy on the CPU is a plain one."""
+
+    @property
+    def device(self):
+        return torch.device("cuda", 1)
+
+    def cpu(self):
+        return torch.Tensor(self.tolist())
+
+    def __reduce_ex__(self, protocol):
+        raise AssertionError("pickled where it is")
+
+
+def test_what_ranks_exchange_is_moved_to_the_cpu_however_deep_it_is():
+    tensor = torch.tensor([1.0, 2.0]).as_subclass(OnGPU)
+    sample = sample_of(trajectory_of(step_of()), {"episode": [0.5, 1.0]})
+    scored = replace(sample.scored, old_logprobs=tensor)
+    kept = pickle.loads(pickled_on_cpu([{"x": replace(sample, scored=scored)}, "text"]))
+    (found,) = kept[0].values()
+    assert type(found.scored.old_logprobs) is torch.Tensor
+    assert found.scored.old_logprobs.tolist() == [1.0, 2.0]
+    assert kept[1] == "text"

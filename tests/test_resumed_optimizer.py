@@ -43,6 +43,8 @@ def test_what_is_typed_on_resume_is_trained_with_and_said(
     assert fit(tmp_path, 1, *more, "model.decay=none") == 0
     with caplog.at_level("INFO"):
         assert resumed(tmp_path, 2, *more, "model.decay=none", *TYPED) == 0
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
     (line,) = [r.getMessage() for r in caplog.records if "The optimizer resumes" in r.getMessage()]
     assert "optimizer.lr is 0.5 (was 0.003)" in line
     assert "optimizer.betas is [0.5, 0.75] (was [0.9, 0.999])" in line

@@ -28,14 +28,23 @@ def unsharded(policy: Policy) -> Policy:
 
 
 def blank(model: Any) -> torch.nn.Module:
-    """The same architecture with any weights, on the same device."""
+    """The same architecture with any weights, on the device that computes.
+
+    Parameters that are offloaded rest on the CPU, and are not computed with there.
+    """
     from transformers import AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
     first = next(model.parameters())
-    with first.device, no_init_weights():
+    with computing_device(first), no_init_weights():
         made = AutoModelForCausalLM.from_config(
             model.config, dtype=first.dtype, attn_implementation=model.config._attn_implementation
         )
     made.generation_config = model.generation_config
     return made.requires_grad_(False).eval()
+
+
+def computing_device(parameter: Any) -> torch.device:
+    """Of this rank, by the mesh where the parameter is sharded."""
+    mesh = getattr(parameter, "device_mesh", None)
+    return torch.device(mesh.device_type) if mesh else parameter.device

@@ -17,6 +17,7 @@ from opid_lightning.sampling.positions import check_positions
 from opid_lightning.sampling.vllm_engine import Engine, own_random_state
 from opid_lightning.sampling.vllm_settings import (
     PARITY_BOUNDS,
+    check_one_device,
     check_ranges,
     one_version,
 )
@@ -30,7 +31,8 @@ _ENGINES: dict[str, Engine] = {}  # for the life of the process
 class VLLM:
     """An engine that is built once, sleeps while the policy trains, and takes its newest weights.
 
-    `engine` holds further arguments of vLLM's EngineArgs, `tensor_parallel_size` for example.
+    `engine` holds further arguments of vLLM's EngineArgs, `gpu_memory_utilization` for example.
+    The engine lives in this process, so it has one device: what spans several is refused.
     """
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # bfloat16 on GPU
@@ -39,9 +41,11 @@ class VLLM:
     memory_share: float = 0.4  # GPU: of the device, weights and cache
     cache_gib: float = 1.0  # CPU: of keys and values
     parity_bound: float | None = None  # null: 0.01 nats in float32, 0.5 in half precision
+    sleeps: bool | None = None  # gives its memory back while the policy trains; null: on a GPU
     engine: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_one_device(self.engine)
         check_ranges(
             self.max_batch, self.memory_share, self.cache_gib, self.parity_bound, self.max_positions
         )
@@ -54,9 +58,12 @@ class VLLM:
         with own_random_state():
             if self._sleeps:
                 engine.llm.wake_up(["weights"])
-            parity = engine.sync(policy, self.parity_bound or PARITY_BOUNDS[dtype_here(self.dtype)])
+            engine.take(policy)
             if self._sleeps:
-                engine.llm.wake_up(["kv_cache"])
+                engine.llm.wake_up(["kv_cache"])  # asleep in part, it answers no probe
+            parity = engine.prove(
+                policy, self.parity_bound or PARITY_BOUNDS[dtype_here(self.dtype)]
+            )
             proof = {"sync_s": time.perf_counter() - start, "parity_gap_mean": parity.mean}
             generation = InProcess(engine, policy, stop_ids(policy), proof)
             try:
@@ -68,7 +75,7 @@ class VLLM:
 
     @property
     def _sleeps(self) -> bool:
-        return torch.cuda.is_available()
+        return torch.cuda.is_available() if self.sleeps is None else self.sleeps
 
     def _engine(self, policy: Policy) -> Engine:
         config = policy.model.config.to_json_string()  # type: ignore[operator,union-attr]
@@ -83,7 +90,8 @@ class VLLM:
             "max_num_seqs": self.max_batch,
             "max_model_len": self.max_positions,
             **memory_arguments(self.memory_share, self.cache_gib),
-            "enable_sleep_mode": self._sleeps,
+            # On CPU vLLM goes through the motions of sleeping, but has no such mode.
+            "enable_sleep_mode": self._sleeps and torch.cuda.is_available(),
             **self.engine,
         }
 

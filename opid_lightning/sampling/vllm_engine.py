@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from opid_lightning.sampling.vllm_settings import ARGUMENTS, describe
 from opid_lightning.sampling.weights import (
     Manifest,
     Parity,
+    WeightSyncError,
     check_parity,
     check_received,
     from_json,
@@ -88,6 +90,7 @@ class Engine:
 
     llm: Any
     version: int = 0
+    patience_s: float = 120.0  # with a probe, between two steps of the engine
 
     @classmethod
     def build(cls, policy: Policy, arguments: Mapping[str, Any]) -> Engine:
@@ -112,11 +115,10 @@ class Engine:
         with refusals():
             self.logprobs(probe_ids(policy.model.config.vocab_size, 2))  # type: ignore[union-attr,arg-type]
 
-    def sync(self, policy: Policy, bound: float) -> Parity:
-        """Hands the policy's weights over and proves that they arrived and are at work.
+    def take(self, policy: Policy) -> None:
+        """Hands the policy's weights over, which may be while its cache sleeps.
 
-        Raises WeightSyncError where tensors are missing, of another kind or stale, or where the
-        engine's log-probs of a probe are further than `bound` from the policy's.
+        Raises WeightSyncError where tensors are missing, of another kind or stale.
         """
         sent = manifest_of(weights_of(policy))
         for received in self.send(weights_of(policy)):
@@ -124,6 +126,13 @@ class Engine:
         assert self.llm.reset_prefix_cache(), "vLLM kept keys and values of older weights"
         self.version += 1
         self.llm.set_weight_version(str(self.version))
+
+    def prove(self, policy: Policy, bound: float) -> Parity:
+        """Proves that the weights are at work. Everything has to be awake.
+
+        Raises WeightSyncError where the engine's log-probs of a probe are further than `bound`
+        from the policy's.
+        """
         ids = probe_ids(self.llm.model_config.get_vocab_size())
         return check_parity(trainer_logprobs(policy, ids), self.logprobs(ids), bound, "vLLM")
 
@@ -139,11 +148,23 @@ class Engine:
         settings = SamplingParams(max_tokens=1, prompt_logprobs=0, detokenize=False)
         self.llm.add_request("probe", {"prompt_token_ids": list(ids)}, settings)
         outputs: list[Any] = []
+        end = time.monotonic() + self.patience_s
         while self.llm.has_unfinished_requests():
             outputs += self.llm.step()
+            if not outputs and time.monotonic() > end:
+                self.llm.abort_request(["probe"])
+                raise WeightSyncError(self._silence(len(ids)))
         (output,) = (o for o in outputs if o.finished)
         pairs = zip(output.prompt_logprobs[1:], ids[1:], strict=True)
         return torch.tensor([found[token].logprob for found, token in pairs])
+
+    def _silence(self, num_tokens: int) -> str:
+        sleeps = self.llm.is_sleeping()
+        return (
+            f"vLLM did not answer a probe of {num_tokens} tokens within {self.patience_s:g} s: its "
+            f"scheduler is {'paused, as a part of the engine sleeps' if sleeps else 'awake'}. Set "
+            "sampler.sleeps=false to rule sleeping out, or take sampler=hf"
+        )
 
 
 def start(folder: str, arguments: Mapping[str, Any]) -> Any:

@@ -38,6 +38,18 @@ def check_ranges(
     check_range("sampler.max_positions", max_positions, at_least=1, or_null=True)
 
 
+def check_one_device(engine: Mapping[str, Any]) -> None:
+    """Raises ValueError where an engine in this process would wait for workers elsewhere."""
+    sizes = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
+    for name in sizes:
+        if engine.get(name, 1) != 1:
+            raise ValueError(
+                f"sampler.engine.{name} is {engine[name]!r}, but the engine of sampler=vllm lives "
+                "in the trainer's process and has one device: take sampler=vllm_server, whose "
+                "servers span several, or leave the setting out"
+            )
+
+
 def describe(policy: Policy, folder: Path) -> None:
     """All that vLLM reads of a policy. Its tokenizer is for schemas; token ids go in and out."""
     policy.model.config.save_pretrained(folder)  # type: ignore[operator,union-attr]

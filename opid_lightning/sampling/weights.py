@@ -121,9 +121,10 @@ def trainer_logprobs(policy: Policy, ids: TokenIds) -> Float[Tensor, " L"]:
     tokens = torch.tensor([ids], device=device)
     was_training = policy.model.training
     policy.model.eval()
-    logits = policy.model(input_ids=tokens).logits[0, :-1].float()
+    # On the CPU, as offloaded parameters leave tokens there and bring logits on the GPU.
+    logits = policy.model(input_ids=tokens).logits[0, :-1].float().cpu()
     policy.model.train(was_training)
-    return logits.log_softmax(-1).gather(-1, tokens[0, 1:, None]).squeeze(-1).cpu()
+    return logits.log_softmax(-1).gather(-1, tokens[0, 1:, None].cpu()).squeeze(-1)
 
 
 def check_parity(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import types
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from opid_lightning.lm.sharding import (
     whole_tensors,
     wrap,
 )
-from opid_lightning.sampling.replica import unsharded
+from opid_lightning.sampling.replica import computing_device, unsharded
 from opid_lightning.types import Policy
 
 SIZES: dict[str, Any] = {
@@ -154,3 +155,11 @@ def test_blocks_are_what_the_model_says_must_not_be_split():
 def test_a_model_that_tells_no_blocks_is_refused():
     with pytest.raises(ValueError, match=r"Linear does not tell its transformer blocks.*ddp"):
         blocks_of(torch.nn.Linear(2, 2))
+
+
+def test_a_replica_is_put_where_offloaded_parameters_are_computed_with():
+    rests = types.SimpleNamespace(
+        device=torch.device("cpu"), device_mesh=types.SimpleNamespace(device_type="cuda")
+    )
+    assert computing_device(rests) == torch.device("cuda")
+    assert computing_device(torch.zeros(1)) == torch.device("cpu")

@@ -39,7 +39,8 @@ PROMPTS = (
     "You are in the middle of a room. Looking quickly around you, you see a fridge 1.\n\n"
     "Your turn. Your goal: put a cool apple in fridge.",
 )
-SAMPLER = VLLM(cache_gib=0.1)
+# As on a GPU: on CPU its memory stays, but the scheduler pauses and resumes in the same way.
+SAMPLER = VLLM(cache_gib=0.1, sleeps=True)
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +48,13 @@ def policy() -> Policy:
     return load_policy(PolicySource("small"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def engine(policy: Policy) -> Engine:
+    """Awake."""
     with warnings.catch_warnings(action="ignore"):
-        return SAMPLER._engine(policy)
+        engine = SAMPLER._engine(policy)
+        engine.llm.wake_up()
+    return engine
 
 
 def requests(policy: Policy, count: int = 16, max_tokens: int = 24) -> list[SampleRequest]:
@@ -232,7 +236,7 @@ def test_a_fault_of_a_sync_stops_it_by_name(
     engine: Engine, policy: Policy, fault: Callable[[Weights], Weights], named: str
 ) -> None:
     with pytest.raises(WeightSyncError, match=named):
-        FaultyEngine(engine.llm, fault=fault).sync(policy, bound=0.01)
+        FaultyEngine(engine.llm, fault=fault).take(policy)
 
 
 @dataclass
@@ -244,13 +248,36 @@ class LyingEngine(Engine):
 
 
 def test_a_skipped_sync_shows_in_the_probe(engine: Engine, policy: Policy) -> None:
-    engine.sync(policy, bound=0.01)
+    engine.take(policy)
+    engine.prove(policy, bound=0.01)
     changed = load_policy(PolicySource("small"))
     with torch.no_grad():
         for weight in changed.model.parameters():
             weight.mul_(1.01)
+    liar = LyingEngine(engine.llm)
+    liar.take(changed)
     with pytest.raises(WeightSyncError, match="took the weights, but its log-probs"):
-        LyingEngine(engine.llm).sync(changed, bound=0.01)
+        liar.prove(changed, bound=0.01)
+
+
+def test_an_engine_that_sleeps_serves_again_and_again(policy: Policy) -> None:
+    first, second, third = (answers(SAMPLER, policy, requests(policy, 4)) for _ in range(3))
+    assert {n: c.token_ids for n, c in first.items()} == {n: c.token_ids for n, c in second.items()}
+    assert third["r0"].weight_version == first["r0"].weight_version + 2
+    assert SAMPLER._engine(policy).llm.is_sleeping()
+
+
+def test_an_engine_that_is_half_awake_is_named_and_not_waited_for(
+    engine: Engine, policy: Policy
+) -> None:
+    engine.llm.sleep(1)
+    engine.llm.wake_up(["weights"])
+    half_awake = Engine(engine.llm, patience_s=0.2)
+    half_awake.take(policy)
+    with pytest.raises(WeightSyncError, match=r"within 0\.2 s: its scheduler is paused.*sleeps"):
+        half_awake.prove(policy, bound=0.01)
+    engine.llm.wake_up(["kv_cache"])
+    assert half_awake.prove(policy, bound=0.01).mean < 0.01
 
 
 @pytest.mark.parametrize(
@@ -265,6 +292,13 @@ def test_a_skipped_sync_shows_in_the_probe(engine: Engine, policy: Policy) -> No
 def test_bad_settings_are_refused(settings: dict[str, float], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         VLLM(**settings)
+
+
+@pytest.mark.parametrize("name", ["tensor_parallel_size", "data_parallel_size"])
+def test_an_engine_of_several_devices_is_sent_to_servers(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"sampler\.engine\.{name} is 2, .*vllm_server"):
+        VLLM(engine={name: 2})
+    VLLM(engine={name: 1})
 
 
 def test_a_policy_that_vllm_cannot_serve_is_refused() -> None:
