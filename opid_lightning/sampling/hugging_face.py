@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from opid_lightning.lm.modes import evaluating
 from opid_lightning.lm.policy import stop_ids
 from opid_lightning.protocols import Generation
 from opid_lightning.sampling.positions import check_positions
@@ -47,7 +48,6 @@ class HuggingFace:
 
         policy = unsharded(policy)
         model: Any = policy.model
-        was_training = {module: module.training for module in model.modules()}
         own_settings = model.generation_config
         # What a model's own settings add, such as a repetition penalty, would change the
         # distribution that log-probs are reported of.
@@ -57,13 +57,11 @@ class HuggingFace:
             eos_token_id=list(stop_ids(policy)),
             pad_token_id=policy.tokenizer.pad_token_id,
         )
-        model.eval()  # which turns gradient checkpointing off, so that the cache is used
         try:
-            yield _Batches(policy, stop_ids(policy), self.max_batch, self._answer(policy))
+            with evaluating(model):  # gradient checkpointing would keep the cache from use
+                yield _Batches(policy, stop_ids(policy), self.max_batch, self._answer(policy))
         finally:
             model.generation_config = own_settings
-            for module, training in was_training.items():
-                module.training = training
 
     def _answer(self, policy: Policy) -> Callable[[Sequence[SampleRequest]], list[Drawn]]:
         """With a cache of its own, as the next weights make other keys and values."""
