@@ -12,6 +12,7 @@ import torch
 
 from opid_lightning.lm.blockwise_attention import attend_in_blocks
 from opid_lightning.lm.lora import LoRA, adapt
+from opid_lightning.lm.model_loading import draw_model, load_model, read_config, reading
 from opid_lightning.types import Policy
 from opid_lightning.value_checks import LARGEST_SEED, check_range
 
@@ -51,8 +52,13 @@ def load_policy(source: PolicySource) -> Policy:
         location, gguf = locate(source.path)
     except ValueError as error:
         raise ValueError(f"policy.path: {error}") from error
+    config = read_config(source.path, location, gguf)
     tokenizer = _load_tokenizer(source.path, location, gguf)
-    model = _load_model(source, location, gguf, len(tokenizer))
+    check_words(source.path, tokenizer, config)
+    if source.is_random:
+        model = draw_model(source.path, location, config, source.init_seed)
+    else:
+        model = load_model(source.path, location, gguf, config)
     attend_in_blocks(model)
     if source.lora:
         adapt(model, source.lora, source.init_seed)
@@ -119,10 +125,8 @@ def _check_tokenizer_files(directory: Path) -> None:
 def _load_tokenizer(path: str, location: str, gguf: dict[str, str]) -> Any:
     from transformers import AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(location, **gguf)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"the tokenizer of {path!r} cannot be loaded: {error}") from error
+    with reading(f"the tokenizer of {path!r} cannot be loaded", location):
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False, **gguf)
     if tokenizer.chat_template is None:
         raise ValueError(
             f"the tokenizer of {path!r} has no chat template, so a prompt cannot be told from a "
@@ -134,50 +138,14 @@ def _load_tokenizer(path: str, location: str, gguf: dict[str, str]) -> Any:
     return tokenizer
 
 
-def _load_model(
-    source: PolicySource, location: str, gguf: dict[str, str], num_words: int
-) -> torch.nn.Module:
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = _without_dropout(AutoConfig.from_pretrained(location, **gguf))
-    if num_words > config.vocab_size:
+def check_words(path: str, tokenizer: Any, config: Any) -> None:
+    """Raises ValueError where the tokenizer has words that the model has not."""
+    num_words, num_rows = len(tokenizer), config.get_text_config().vocab_size
+    if num_words > num_rows:
         raise ValueError(
-            f"the tokenizer of {source.path!r} has {num_words} words but its model only "
-            f"{config.vocab_size}: tokenizer and model do not belong together"
+            f"the tokenizer of {path!r} has {num_words} words but its model only "
+            f"{num_rows}: tokenizer and model do not belong together"
         )
-    if source.is_random:
-        # Forked, so that building a model moves nobody else's random numbers.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(source.init_seed)
-            return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            location, config=config, dtype=torch.float32, **gguf
-        )
-    except OSError as error:
-        raise ValueError(
-            f"the weights of {source.path!r} cannot be loaded: {error}. To start from random "
-            "weights, set random_init=true beside path"
-        ) from error
-    if gguf:
-        _forget_quantization(model)
-    return model.eval()
-
-
-def _without_dropout(config: Any) -> Any:
-    # A response must have one log-prob: with dropout the first ratio would not be 1.
-    for name, value in config.to_dict().items():
-        if "drop" in name and isinstance(value, float):
-            setattr(config, name, 0.0)
-    return config
-
-
-def _forget_quantization(model: Any) -> None:
-    """Makes the model save as the plain fp32 Llama that it is once dequantized."""
-    del model.config.quantization_config
-    for name in ("is_quantized", "hf_quantizer", "quantization_method"):
-        if hasattr(model, name):
-            delattr(model, name)
 
 
 def frozen_copy(model: torch.nn.Module, shares_frozen: bool = False) -> torch.nn.Module:

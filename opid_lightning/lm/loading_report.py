@@ -1,0 +1,81 @@
+"""What of a model's files was loaded: weights that were not would be random, or lost."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+
+from opid_lightning.omissions import warn_once
+
+_log = logging.getLogger(__name__)
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
+MAX_LISTED = 3
+
+
+def check_report(path: str, model: torch.nn.Module, report: Mapping[str, Any]) -> None:
+    """Raises ValueError where the model is not the one in its files.
+
+    Tensors of the files that belong to no block of the model, as those of a part that sees images,
+    are left out, which is said.
+
+    Args:
+        path: of the model, as the user gave it.
+        model: as it was loaded.
+        report: of transformers, as `output_loading_info` asks for it.
+    """
+    wrong = [f"{name} is {list(found)}, expected {list(expected)}" for name, found, expected in
+             sorted(report["mismatched_keys"])]  # fmt: skip
+    if wrong:
+        raise ValueError(
+            f"the weights of {path!r} have other sizes than its config.json says: "
+            f"{listed(wrong)}. Put the config.json beside them that they were saved with"
+        )
+    missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
+    if missing:
+        raise ValueError(
+            f"the weights of {path!r} lack {len(missing)} of {len(model.state_dict())} tensors of "
+            f"{type(model).__name__}, which would train from random numbers: {listed(missing)}."
+            f"{in_other_names(unexpected)} Save the model whole with its save_pretrained; to start "
+            "from random weights, set random_init=true beside path"
+        )
+    lost = [name for name in unexpected if is_of_a_block(name, model)]
+    if lost:
+        raise ValueError(
+            f"the weights of {path!r} hold {len(lost)} tensors for blocks of "
+            f"{type(model).__name__} that its config.json knows nothing of, so that it would be "
+            f"another model than the one that was saved: {listed(lost)}. Put the config.json "
+            "beside them that they were saved with"
+        )
+    if unexpected:
+        warn_once(
+            _log,
+            f"{path}: {len(unexpected)} tensors belong to no part of {type(model).__name__} and "
+            f"are left out: {listed(unexpected)}",
+        )
+
+
+def in_other_names(unexpected: Collection[str]) -> str:
+    return f" Its files have {listed(unexpected)} instead." if unexpected else ""
+
+
+def is_of_a_block(name: str, model: torch.nn.Module) -> bool:
+    """Whether a block like those of the model, by whatever number, would hold the tensor.
+
+    model.layers.9.self_attn.q_proj.bias    of a block where there is model.layers.0
+    vision_tower.layers.0.norm.weight       of none
+    """
+    found = _NUMBER.search(name)
+    return found is not None and any(
+        other.startswith(name[: found.start()]) and _NUMBER.match(other, found.start())
+        for other, _ in model.named_parameters()
+    )
+
+
+def listed(names: Collection[str]) -> str:
+    more = len(names) - MAX_LISTED
+    return ", ".join(islice(names, MAX_LISTED)) + (f" and {more} more" if more > 0 else "")
