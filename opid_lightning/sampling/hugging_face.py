@@ -11,11 +11,12 @@ from typing import Any
 
 from opid_lightning.lm.modes import evaluating
 from opid_lightning.lm.policy import stop_ids
+from opid_lightning.lm.vocabulary import Vocabulary
 from opid_lightning.protocols import Generation
 from opid_lightning.sampling.positions import check_positions
 from opid_lightning.sampling.replica import unsharded
 from opid_lightning.sampling.schemas import check_is_free
-from opid_lightning.sampling.stopping import decoding, stopped_at
+from opid_lightning.sampling.stopping import said, stopped_at
 from opid_lightning.sampling.whole_prompts import Drawn, WholePrompts
 from opid_lightning.types import Completion, Policy, SampleRequest
 from opid_lightning.value_checks import check_range
@@ -84,6 +85,9 @@ class _Batches:
     num_batches: int = 0
     num_answered: int = 0
 
+    def __post_init__(self) -> None:
+        self.vocabulary = Vocabulary(self.policy.tokenizer)
+
     @property
     def weight_version(self) -> int:
         """Always 0: there is one copy of the weights."""
@@ -117,13 +121,12 @@ class _Batches:
         ids = ids[: request.max_tokens]
         end = next((i for i, token in enumerate(ids) if token in self.stop_ids), None)
         ids = ids if end is None else ids[: end + 1]
-        decode = decoding(self.policy.tokenizer)
-        stopped = stopped_at(ids, request.stop, decode)
+        stopped = stopped_at(ids, request.stop, self.vocabulary.text)
         ids = ids[:stopped]
         return Completion(
             request_id=request.id,
             token_ids=tuple(ids),
             logprobs=tuple(logprobs[: len(ids)]),
-            text=decode(ids),
+            text=said(self.vocabulary, request, ids),
             is_cut=end is None and stopped is None,
         )

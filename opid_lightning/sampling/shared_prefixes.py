@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from opid_lightning.lm.vocabulary import Vocabulary
 from opid_lightning.sampling.gumbel import GumbelDraws
 from opid_lightning.sampling.key_value_table import KeyValueTable, num_layers
 from opid_lightning.sampling.prefix_cache import Match, PrefixCache
-from opid_lightning.sampling.stopping import Decode, decoding, has_just_stopped
+from opid_lightning.sampling.stopping import Decode, has_just_stopped
 from opid_lightning.sampling.whole_prompts import Drawn
 from opid_lightning.types import Policy, SampleRequest, TokenIds
 
@@ -74,7 +75,7 @@ class SharedPrefixes:
         self.model: Any = policy.model
         self.pad_id: int = policy.tokenizer.pad_token_id
         self.stop_ids = frozenset(stop_ids)
-        self.decode = decoding(policy.tokenizer)
+        self.decode = Vocabulary(policy.tokenizer).text
         self.num_layers = num_layers(policy.model)
         self.stored = PrefixCache(max_tokens)
         self.device = next(policy.model.parameters()).device

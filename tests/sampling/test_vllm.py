@@ -16,8 +16,9 @@ from torch import Tensor
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.lora import LoRA
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.lm.vocabulary import Vocabulary
 from opid_lightning.rollout import Rollout
-from opid_lightning.sampling.stopping import decoding, stopped_at
+from opid_lightning.sampling.stopping import stopped_at
 from opid_lightning.sampling.vllm import VLLM
 from opid_lightning.sampling.vllm_engine import DEVICE, Engine, on_device
 from opid_lightning.sampling.weights import Manifest, WeightSyncError, manifest_of
@@ -111,7 +112,7 @@ def test_a_stop_text_ends_a_response_with_the_token_that_completes_it(policy: Po
     early = answers(SAMPLER, policy, [replace(one, stop=stop) for one in asked])
     for name, completion in early.items():
         ids = completion.token_ids
-        end = stopped_at(whole[name].token_ids, stop, decoding(policy.tokenizer))
+        end = stopped_at(whole[name].token_ids, stop, Vocabulary(policy.tokenizer).text)
         assert ids == whole[name].token_ids[:end]
         assert completion.logprobs == pytest.approx(whole[name].logprobs[:end], abs=1e-4)
         assert completion.is_cut is (end is None and whole[name].is_cut)

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.lm.vocabulary import Vocabulary
 from opid_lightning.sampling.server_client import ServerRefusedError
 from opid_lightning.sampling.server_fleet import ServersLostError
 from opid_lightning.sampling.server_generation import OverHTTP
-from opid_lightning.sampling.stopping import decoding, stopped_at
+from opid_lightning.sampling.stopping import stopped_at
 from opid_lightning.sampling.vllm_server import _FLEETS, VLLMServer, stop_servers
 from opid_lightning.sampling.weights import WeightSyncError
 from opid_lightning.servers.process import ServerProcess
@@ -341,7 +342,7 @@ def test_a_real_server_is_killed_in_a_rollout_which_goes_on_as_if_it_had_not_bee
     expected = {completion.request_id: completion for completion in undisturbed}
     assert isinstance(json.loads(expected["r5"].text), str)
     stopped = expected["r6"].token_ids
-    assert stopped_at(stopped, ("e",), decoding(small.tokenizer)) == len(stopped) < 32
+    assert stopped_at(stopped, ("e",), Vocabulary(small.tokenizer).text) == len(stopped) < 32
     assert len({completion.token_ids for completion in undisturbed}) > 1
 
     leader = the_server().leader
