@@ -64,15 +64,25 @@ def check_message_is_shown(encode: ChatEncoder, message: str) -> None:
 
 
 def check_tags_survive(encode: ChatEncoder, message: str) -> None:
-    """Raises ValueError where a policy could not write the tags that an environment asks for."""
+    """Raises ValueError where a tag that an environment asks for is a control token.
+
+    A tokenizer of few words may have none for it, as that of a policy for another environment:
+    then a policy may still play, though it cannot say what it is asked to. It is said.
+    """
     control = set(encode.vocabulary.control.values())
-    for tag in tags_asked_for(message) - encode.vocabulary.named:
-        ids = encode.tokenizer(tag, add_special_tokens=False).input_ids
-        if tag not in (read := encode.vocabulary.text(ids)) or tag in control:
+    for tag in sorted(tags_asked_for(message) - encode.vocabulary.named):
+        if tag in control:
             raise ValueError(
+                f"the environment asks for {tag}, which the tokenizer of {_name(encode)} has as a "
+                "control token, so that no response could hold it: add both the opening and the "
+                "closing tag to it, or neither"
+            )
+        ids = encode.tokenizer(tag, add_special_tokens=False).input_ids
+        if tag not in (read := encode.vocabulary.text(ids)):
+            warn_once(
+                _log,
                 f"the environment asks for {tag}, which the tokenizer of {_name(encode)} reads as "
-                f"{read!r}, so that no response could hold it: have its tokenizer.json list {tag} "
-                "as a word or as an added token that is not special, or take another model"
+                f"{read!r}: no response can hold it. Take a policy whose tokenizer has all words.",
             )
 
 

@@ -154,10 +154,10 @@ def test_other_special_tokens_stay_control_tokens() -> None:
     assert "<x></x>" not in control
 
 
-@pytest.mark.parametrize(("opened", "closed"), [("<do>", False), ("<do>", True)])
-def test_a_tag_that_no_response_could_hold_is_refused(opened: str, closed: bool) -> None:
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_tag_without_its_other_half_is_refused(closed: bool) -> None:
     policy = small()
-    policy.tokenizer.add_tokens([AddedToken(opened, special=True)], special_tokens=True)
+    policy.tokenizer.add_tokens([AddedToken("<do>", special=True)], special_tokens=True)
     if closed:
         policy.tokenizer.add_tokens([AddedToken("</do>", special=True)], special_tokens=True)
         CheckedEncoder(policy)("Write <do> </do>.")
@@ -166,11 +166,13 @@ def test_a_tag_that_no_response_could_hold_is_refused(opened: str, closed: bool)
             CheckedEncoder(policy)("Write <do> </do>.")
 
 
-def test_a_tokenizer_that_loses_tags_is_refused() -> None:
+def test_a_tokenizer_that_loses_tags_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     keydoor = load_policy(PolicySource("keydoor"))
-    CheckedEncoder(keydoor)("The key is left. Then?")
-    with pytest.raises(ValueError, match=r"environment asks for .*action>.*no response could hold"):
-        CheckedEncoder(keydoor)("The key is left. Write <action> </action>.")
+    CheckedEncoder(keydoor)("The key is left. Write <b>.")
+    assert not caplog.text
+    CheckedEncoder(keydoor)("The key is left. Write <action> </action>.")
+    assert "environment asks for <action>, which the tokenizer of" in caplog.text
+    assert "reads as '': no response can hold it" in caplog.text
 
 
 def test_marks_in_what_is_seen_are_no_tags(caplog: pytest.LogCaptureFixture) -> None:
