@@ -14,6 +14,7 @@ from opid_lightning.lm.blockwise_attention import attend_in_blocks
 from opid_lightning.lm.chat_template import ChatTemplate
 from opid_lightning.lm.lora import LoRA, adapt
 from opid_lightning.lm.model_loading import draw_model, load_model, read_config, reading
+from opid_lightning.lm.padded_words import limit_words
 from opid_lightning.lm.vocabulary import Vocabulary
 from opid_lightning.types import Policy
 from opid_lightning.value_checks import LARGEST_SEED, check_range
@@ -63,6 +64,7 @@ def load_policy(source: PolicySource) -> Policy:
     else:
         model = load_model(source.path, location, gguf, config)
     attend_in_blocks(model)
+    limit_words(model, tokenizer)
     if source.lora:
         adapt(model, source.lora, source.init_seed)
     return Policy(model, tokenizer)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from opid_lightning.lm.padded_words import limit_words
 from opid_lightning.lm.sharding import is_sharded
 from opid_lightning.sampling.weights import weights_of
 from opid_lightning.types import Policy
@@ -19,6 +20,7 @@ def unsharded(policy: Policy) -> Policy:
     if not is_sharded(policy.model):
         return policy
     model = blank(policy.model)
+    limit_words(model, policy.tokenizer)
     missing = model.state_dict()
     with torch.no_grad():
         for name, tensor in weights_of(policy):

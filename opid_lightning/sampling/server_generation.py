@@ -17,7 +17,7 @@ from opid_lightning.sampling.server_fleet import Fleet, Server
 from opid_lightning.sampling.server_sync import Weights
 from opid_lightning.sampling.server_traffic import Address, Answer, Traffic
 from opid_lightning.sampling.stopping import said
-from opid_lightning.sampling.vllm_settings import one_version
+from opid_lightning.sampling.vllm_settings import one_version, unsaid
 from opid_lightning.servers.health import ServerGone
 from opid_lightning.types import Completion, Policy, SampleRequest
 
@@ -38,6 +38,7 @@ class OverHTTP:
 
     def __post_init__(self) -> None:
         self.vocabulary = Vocabulary(self.policy.tokenizer)
+        self.logit_bias = unsaid(self.policy)
 
     @property
     def weight_version(self) -> int:
@@ -98,6 +99,8 @@ class OverHTTP:
             "detokenize": bool(request.stop),
             "skip_special_tokens": False,  # among which a text that ends a response may be
         }
+        if self.logit_bias:
+            settings["logit_bias"] = self.logit_bias
         if request.schema:
             settings["structured_outputs"] = {"json": request.schema}
         body = {"token_ids": list(request.prompt_ids), "sampling_params": settings}

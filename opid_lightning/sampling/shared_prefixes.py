@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from opid_lightning.lm.padded_words import num_words
 from opid_lightning.lm.vocabulary import Vocabulary
 from opid_lightning.sampling.gumbel import GumbelDraws
 from opid_lightning.sampling.key_value_table import KeyValueTable, num_layers
@@ -136,7 +137,7 @@ class SharedPrefixes:
     ) -> None:
         """Draws until all have ended; rows of those that have are dropped by halves."""
         requests = responses.requests
-        draws = GumbelDraws(requests, self.device)
+        draws = GumbelDraws(requests, self.device, num_words(self.model))
         lengths = self._tensor([len(request.prompt_ids) for request in requests])[:, None]
         stop = width + max(request.max_tokens for request in requests)
         mask = self._mask(lengths, width, stop)

@@ -21,6 +21,7 @@ from opid_lightning.sampling.vllm_settings import (
     PARITY_BOUNDS,
     check_ranges,
     one_version,
+    unsaid,
 )
 from opid_lightning.servers.vllm import dtype_here, memory_arguments
 from opid_lightning.types import Completion, Policy, SampleRequest
@@ -104,6 +105,7 @@ class InProcess:
 
     def __post_init__(self) -> None:
         self.vocabulary = Vocabulary(self.policy.tokenizer)
+        self.logit_bias = unsaid(self.policy)
 
     @property
     def weight_version(self) -> int:
@@ -126,6 +128,7 @@ class InProcess:
             seed=request.seed,
             max_tokens=request.max_tokens,
             stop_token_ids=list(self.stop_ids),
+            logit_bias=self.logit_bias,
             logprobs=0,  # of the sampled token alone
             stop=list(request.stop),
             include_stop_str_in_output=True,  # or it would take tokens back

@@ -298,3 +298,15 @@ def test_a_training_run_samples_from_weights_that_it_has_just_updated(tmp_path: 
     assert run.metrics["sampler/batch_mean"] > 1
     versions = {s.completion.weight_version for t in keep.experience.trajectories for s in t.steps}
     assert len(versions) == 1
+
+
+def test_rows_of_the_head_without_a_word_are_never_sampled() -> None:
+    """As if the tokenizer ended with its 1,767th word, before the tags that the policy writes."""
+    policy = load_policy(PolicySource("small"))
+    policy.model.get_output_embeddings().num_words = 1767  # type: ignore[operator]
+    asked = requests(policy, 4)
+    found = answers(SAMPLER, policy, asked)
+    contexts = [(request.prompt_ids, found[request.id].token_ids) for request in asked]
+    assert max(max(ids) for _, ids in contexts) < 1767
+    for request, ours in zip(asked, logprobs_of(policy, contexts, 1.0), strict=True):
+        assert torch.allclose(torch.tensor(found[request.id].logprobs), ours, atol=1e-4)
