@@ -16,8 +16,14 @@ UNSAID = -1e30  # a logit; finite, as 0 * log 0 has to be 0 in an entropy
 
 def limit_words(model: Any, tokenizer: Any) -> None:
     """Marks a model's head with the number of words, where there are fewer than it has rows."""
-    head, count = model.get_output_embeddings(), max(tokenizer.get_vocab().values()) + 1
-    if head is not None and count < model.config.get_text_config().vocab_size:
+    count = max(tokenizer.get_vocab().values()) + 1
+    if count < model.config.get_text_config().vocab_size:
+        mark(model, count)
+
+
+def mark(model: Any, count: int | None) -> None:
+    """The mark stands with the head, so that copies of the model have it too."""
+    if (head := model.get_output_embeddings()) is not None and count is not None:
         head.num_words = count
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from opid_lightning.lm.padded_words import limit_words
+from opid_lightning.lm.padded_words import mark, num_words
 from opid_lightning.lm.sharding import is_sharded
 from opid_lightning.sampling.weights import weights_of
 from opid_lightning.types import Policy
@@ -20,7 +20,6 @@ def unsharded(policy: Policy) -> Policy:
     if not is_sharded(policy.model):
         return policy
     model = blank(policy.model)
-    limit_words(model, policy.tokenizer)
     missing = model.state_dict()
     with torch.no_grad():
         for name, tensor in weights_of(policy):
@@ -40,4 +39,5 @@ def blank(model: Any) -> torch.nn.Module:
             model.config, dtype=first.dtype, attn_implementation=model.config._attn_implementation
         )
     made.generation_config = model.generation_config
+    mark(made, num_words(model))
     return made.requires_grad_(False).eval()
