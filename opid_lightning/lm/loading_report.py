@@ -59,6 +59,16 @@ def check_report(path: str, model: torch.nn.Module, report: Mapping[str, Any]) -
         )
 
 
+def check_numbers(path: str, model: torch.nn.Module) -> None:
+    """Raises ValueError where a weight is no finite number, as after an overflow in float16."""
+    bad = [name for name, weights in model.named_parameters() if not weights.isfinite().all()]
+    if bad:
+        raise ValueError(
+            f"the weights of {path!r} are not finite numbers in {len(bad)} tensors: {listed(bad)}. "
+            "The files were saved after training had failed, or were damaged: take earlier ones"
+        )
+
+
 def in_other_names(unexpected: Collection[str]) -> str:
     return f" Its files have {listed(unexpected)} instead." if unexpected else ""
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from opid_lightning.lm.loading_report import check_report
+from opid_lightning.lm.loading_report import check_numbers, check_report
 from opid_lightning.omissions import warn_once
 
 _log = logging.getLogger(__name__)
@@ -116,6 +116,7 @@ def load_model(path: str, location: str, gguf: dict[str, str], config: Any) -> t
             **gguf,
         )
     check_report(path, model, report)
+    check_numbers(path, model)
     if gguf:
         _forget_quantization(model)
     _make_savable(path, model.generation_config)

@@ -34,6 +34,10 @@ def renamed(folder: Path) -> None:
     rewrite_weights(folder, lambda w: {f"module.{k}": w[k] for k in w})
 
 
+def not_finite(folder: Path) -> None:
+    rewrite_weights(folder, lambda w: w | {UP: w[UP] / 0})
+
+
 def config(**entries: object) -> Callable[[Path], None]:
     return lambda folder: edit(folder / "config.json", **entries)
 
@@ -53,6 +57,7 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4\n"
         (renamed, r"lack 39 of 39 tensors.*Its files have module\.model\..* instead"),
         (with_more("model.layers.0.self_attn.q_proj.bias"), "hold 1 tensors.*another model"),
         (with_more("model.layers.4.mlp.up_proj.weight"), "hold 1 tensors.*another model"),
+        (not_finite, f"not finite numbers in 1 tensors: {UP}"),
         (config(intermediate_size=320), r"other sizes.*is \[128, 384\], expected \[128, 320\]"),
         (cut_in_half, r"model.safetensors, 2,161,900 bytes, is not whole: copy or download"),
         (file("model.safetensors", LFS), "pointer of Git LFS: run git lfs pull"),
