@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -28,21 +28,9 @@ def check_report(path: str, model: torch.nn.Module, report: Mapping[str, Any]) -
         model: as it was loaded.
         report: of transformers, as `output_loading_info` asks for it.
     """
-    wrong = [f"{name} is {list(found)}, expected {list(expected)}" for name, found, expected in
-             sorted(report["mismatched_keys"])]  # fmt: skip
-    if wrong:
-        raise ValueError(
-            f"the weights of {path!r} have other sizes than its config.json says: "
-            f"{listed(wrong)}. Put the config.json beside them that they were saved with"
-        )
-    missing, unexpected = sorted(report["missing_keys"]), sorted(report["unexpected_keys"])
-    if missing:
-        raise ValueError(
-            f"the weights of {path!r} lack {len(missing)} of {len(model.state_dict())} tensors of "
-            f"{type(model).__name__}, which would train from random numbers: {listed(missing)}."
-            f"{in_other_names(unexpected)} Save the model whole with its save_pretrained; to start "
-            "from random weights, set random_init=true beside path"
-        )
+    check_sizes(path, sorted(report["mismatched_keys"]))
+    unexpected = sorted(report["unexpected_keys"])
+    check_nothing_is_missing(path, model, sorted(report["missing_keys"]), unexpected)
     lost = [name for name in unexpected if is_of_a_block(name, model)]
     if lost:
         raise ValueError(
@@ -59,6 +47,28 @@ def check_report(path: str, model: torch.nn.Module, report: Mapping[str, Any]) -
         )
 
 
+def check_sizes(path: str, mismatched: Sequence[tuple[str, Sequence[int], Sequence[int]]]) -> None:
+    sizes = [f"{name} is {[*found]}, expected {[*wanted]}" for name, found, wanted in mismatched]
+    if sizes:
+        raise ValueError(
+            f"the weights of {path!r} have other sizes than its config.json says: "
+            f"{listed(sizes)}. Put the config.json beside them that they were saved with"
+        )
+
+
+def check_nothing_is_missing(
+    path: str, model: torch.nn.Module, missing: Sequence[str], unexpected: Sequence[str]
+) -> None:
+    if missing:
+        others = f" Its files have {listed(unexpected)} instead." if unexpected else ""
+        raise ValueError(
+            f"the weights of {path!r} lack {len(missing)} of {len(model.state_dict())} tensors of "
+            f"{type(model).__name__}, which would train from random numbers: {listed(missing)}."
+            f"{others} Save the model whole with its save_pretrained; to start from random "
+            "weights, set random_init=true beside path"
+        )
+
+
 def check_numbers(path: str, model: torch.nn.Module) -> None:
     """Raises ValueError where a weight is no finite number, as after an overflow in float16."""
     bad = [name for name, weights in model.named_parameters() if not weights.isfinite().all()]
@@ -67,10 +77,6 @@ def check_numbers(path: str, model: torch.nn.Module) -> None:
             f"the weights of {path!r} are not finite numbers in {len(bad)} tensors: {listed(bad)}. "
             "The files were saved after training had failed, or were damaged: take earlier ones"
         )
-
-
-def in_other_names(unexpected: Collection[str]) -> str:
-    return f" Its files have {listed(unexpected)} instead." if unexpected else ""
 
 
 def is_of_a_block(name: str, model: torch.nn.Module) -> bool:
