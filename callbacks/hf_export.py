@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning
 
-from opid_lightning.lm.export import export_adapter, export_policy
+from opid_lightning.lm.export import check_exports, export_adapter, export_policy
 
 
 class HFExport(lightning.Callback):
@@ -23,6 +23,10 @@ class HFExport(lightning.Callback):
 
     def __init__(self, folder: str = "policy") -> None:
         self.folder = folder
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            check_exports(pl_module.policy)
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         folder, writes = Path(trainer.default_root_dir) / self.folder, trainer.is_global_zero

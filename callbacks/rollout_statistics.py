@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import lightning
 
 from opid_lightning.hooks import RolloutCallback
+from opid_lightning.omissions import warn_once
 from opid_lightning.success import success_rates
 from opid_lightning.types import Experience, Trajectory, group_by_task
 
@@ -33,6 +34,9 @@ class RolloutStatistics(RolloutCallback):
             **rollout_statistics(experience.trajectories),
             **loss_statistics(experience.sessions_lost),
         }
+        if trainer.is_global_zero:
+            for warning in what_never_works(experience.trajectories):
+                warn_once(_log, warning)
 
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -73,6 +77,27 @@ def warning_of_cuts(trajectories: Sequence[Trajectory]) -> str:
         "rollout.max_prompt_tokens, or have the environment show less at a time; "
         "rollout/cut_observations counts them from now on"
     )
+
+
+def what_never_works(trajectories: Sequence[Trajectory]) -> list[str]:
+    """What no response of a rollout did: a sign that policy and environment do not fit."""
+    steps = [step for trajectory in trajectories for step in trajectory.steps]
+    last = steps[-1]
+    warnings = []
+    if not any(step.action.is_valid for step in steps):
+        warnings.append(
+            f"None of the {len(steps)} responses of this rollout was a valid action. The last one, "
+            f"{last.completion.text[:200]!r}, was read as {last.action.text[:80]!r}. Compare it "
+            "with what the environment asks for (env.prompt_style, policy.thinking)."
+        )
+    if all(step.completion.is_cut for step in steps):
+        warnings.append(
+            f"None of the {len(steps)} responses of this rollout ended before "
+            f"rollout.max_response_tokens={len(last.completion.token_ids)}. The last one ends with "
+            f"{last.completion.text[-80:]!r}. Raise the limit, or name in rollout.stop a text "
+            "that ends a response."
+        )
+    return warnings
 
 
 def loss_statistics(sessions_lost: Mapping[str, int]) -> dict[str, float]:

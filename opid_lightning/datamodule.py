@@ -25,7 +25,7 @@ from opid_lightning.hooks import EvaluationBroadcast, TrainingBroadcast, iterati
 from opid_lightning.iteration import Actors, Iteration
 from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.batching import Batching
-from opid_lightning.lm.chat import encode_chat
+from opid_lightning.lm.prompt_check import CheckedEncoder
 from opid_lightning.micro_batches import MicroBatches, loader
 from opid_lightning.protocols import Environment, Sampler, Split
 from opid_lightning.ranks import Ranks
@@ -218,7 +218,7 @@ class RolloutDataModule(lightning.LightningDataModule):
 
     @property
     def encode(self):  # type: ignore[no-untyped-def]
-        return encode_chat(self.tokenizer, self.module.source.thinking)
+        return CheckedEncoder(self.module.policy, self.module.source.thinking, self.rollout.stop)
 
     def val_dataloader(self) -> DataLoader[Played]:
         """Its parts are played when they are asked for, with the weights of then."""

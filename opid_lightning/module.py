@@ -14,11 +14,13 @@ from opid_lightning.evaluation import EvaluationResult, Played, result_of
 from opid_lightning.evaluation_record import description
 from opid_lightning.hooks import ranks_of
 from opid_lightning.learning.finite import check_finite, check_logprobs_finite, not_finite
+from opid_lightning.learning.first_ratio import check_first_ratio
 from opid_lightning.learning.loss import Loss
 from opid_lightning.learning.schedule import DECAYS, learning_rate_share
 from opid_lightning.lm.logprobs import response_logprobs
 from opid_lightning.lm.lora import Unadapted
 from opid_lightning.lm.merging import check_sees_trees
+from opid_lightning.lm.modes import make_trainable
 from opid_lightning.lm.policy import PolicySource, frozen_copy, load_policy
 from opid_lightning.lm.sharding import clip_gradients, copy_weights, gradient_norm, is_finite
 from opid_lightning.optimizer_checks import check_optimizer
@@ -50,6 +52,7 @@ class OPIDModule(lightning.LightningModule):
             and keeps the old policy callable after the update.
         activation_checkpointing: compute each block's activations again in the backward pass
             instead of keeping them, which saves most of their memory for a third more time.
+        max_first_ratio_error: how far the first importance ratios of an iteration may be from 1.
     """
 
     def __init__(
@@ -61,9 +64,11 @@ class OPIDModule(lightning.LightningModule):
         decay: Literal["none", "linear", "cosine"] = "none",
         snapshot: Literal["shared", "copy"] = "shared",
         activation_checkpointing: bool = False,
+        max_first_ratio_error: float = 1e-3,
     ) -> None:
         super().__init__()
         check_range("model.warmup_iterations", warmup_iterations, at_least=0)
+        check_range("model.max_first_ratio_error", max_first_ratio_error, at_least=0)
         check_optimizer(optimizer)
         self.source = policy
         self.loss = loss
@@ -74,6 +79,7 @@ class OPIDModule(lightning.LightningModule):
         self.decay = decay
         self.snapshot_mode = snapshot
         self.activation_checkpointing = activation_checkpointing
+        self.max_first_ratio_error = max_first_ratio_error
         self.model: torch.nn.Module | None = None
         self.snapshot: torch.nn.Module | None = None
         self.reference: torch.nn.Module | None = None  # also none where it is the unadapted policy
@@ -109,12 +115,7 @@ class OPIDModule(lightning.LightningModule):
         self.adapter = record_of(policy, self.source)
         # Lightning would miss the weights that no checkpoint of an adapter holds.
         self.strict_loading = self.adapter is None
-        # transformers hands models over in eval mode, where gradient checkpointing is off,
-        # and Lightning keeps the mode it finds.
-        self.model = policy.model.train()
-        if self.activation_checkpointing:
-            # Of the two ways it is the one that gathers a sharded block again.
-            policy.model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        make_trainable(policy.model, self.activation_checkpointing)
         if self.loss.needs_reference and self.adapter is None:
             self.reference = self._sharded(frozen_copy(policy.model))
         if self.snapshot_mode == "copy":
@@ -162,6 +163,8 @@ class OPIDModule(lightning.LightningModule):
             with_entropy=self.loss.needs_entropy,
         )
         check_logprobs_finite(logprobs, batch)
+        if batch_idx < self.trainer.accumulate_grad_batches:
+            check_first_ratio(logprobs, batch, self.max_first_ratio_error)
         terms = self.loss(logprobs, entropy, batch)
         check_finite("loss", terms.loss, batch.names)
         return {"loss": terms.loss, "logprobs": logprobs.detach(), "metrics": terms.metrics}

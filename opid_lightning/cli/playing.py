@@ -17,8 +17,8 @@ from opid_lightning.cli.explanation import explain, locate_mentioned
 from opid_lightning.cli.fitting import fitted
 from opid_lightning.cli.names import Tree
 from opid_lightning.cli.validation import check_names
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.lm.prompt_check import CheckedEncoder
 from opid_lightning.play import commands_from, from_terminal, play
 from opid_lightning.protocols import Environment, Generation, Sampler, Split
 from opid_lightning.rollout import Rollout
@@ -54,7 +54,7 @@ def run(arguments: Arguments) -> None:
         if commands is None:
             policy = load_policy(parts["policy"])
             generation = stack.enter_context(parts["sampler"].serving(policy))
-            encode = encode_chat(policy.tokenizer, parts["policy"].thinking)
+            encode = CheckedEncoder(policy, parts["policy"].thinking, parts["rollout"].stop)
             play(
                 parts["env"], task, PolicyActor(parts["env"], parts["rollout"], generation, encode)
             )

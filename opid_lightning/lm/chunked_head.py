@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from opid_lightning.lm.padded_words import UNSAID
+
 CHUNK_LOGITS = 2**24  # 64 MiB in float32; matrices of a few hundred rows are at full speed
 
 
@@ -25,6 +27,7 @@ class Targets:
     tokens: Int[Tensor, " P"]
     temperature: float
     chunk_logits: int = CHUNK_LOGITS  # at most so many at a time
+    num_words: int | None = None  # rows of the head behind them have none
 
     def chunks(self, num_positions: int, num_words: int) -> Iterator[slice]:
         size = max(1, self.chunk_logits // num_words)
@@ -59,7 +62,7 @@ class ChunkedLogProbs(torch.autograd.Function):
         normaliser = hidden.new_empty(len(hidden), dtype=torch.float32)
         entropy = torch.zeros_like(normaliser)
         for chunk in targets.chunks(len(hidden), len(weight)):
-            logits = scaled_logits(hidden[chunk], weight, bias, targets.temperature)
+            logits = scaled_logits(hidden[chunk], weight, bias, targets)
             normaliser[chunk] = logits.logsumexp(-1)
             pairs, rows, tokens = targets.of(chunk)
             logprobs[pairs] = logits[rows, tokens] - normaliser[chunk][rows]
@@ -77,7 +80,7 @@ class ChunkedLogProbs(torch.autograd.Function):
         of_hidden = torch.empty_like(hidden) if wants_hidden else None
         of_weight = of_bias = None
         for chunk in ctx.targets.chunks(len(hidden), len(weight)):
-            logits = scaled_logits(hidden[chunk], weight, bias, ctx.targets.temperature)
+            logits = scaled_logits(hidden[chunk], weight, bias, ctx.targets)
             known = normaliser[chunk], entropy[chunk] if ctx.with_entropy else None
             of_logits = gradient_of(logits, *known, chunk, ctx.targets, *gradients)
             if wants_bias:
@@ -94,11 +97,13 @@ def scaled_logits(
     hidden: Float[Tensor, "C H"],
     weight: Float[Tensor, "V H"],
     bias: Float[Tensor, " V"] | None,
-    temperature: float,
+    targets: Targets,
 ) -> Float[Tensor, "C V"]:
     """In float32 whatever the head computes in; a tensor that may be written to."""
     logits = torch.nn.functional.linear(hidden, weight, bias).float()
-    return logits if temperature == 1 else logits.div_(temperature)
+    if targets.num_words is not None:
+        logits[:, targets.num_words :] = UNSAID
+    return logits if targets.temperature == 1 else logits.div_(targets.temperature)
 
 
 def gradient_of(

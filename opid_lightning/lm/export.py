@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import Tensor
 
 from opid_lightning.lm.lora import NAME, is_adapted
 from opid_lightning.lm.merged_weights import adapter_tensors, merged_tensors
+from opid_lightning.lm.model_loading import brief
 from opid_lightning.types import Policy
 from opid_lightning.whole_files import folder_written_whole, keep_names
 
@@ -30,6 +32,24 @@ def export_policy(policy: Policy, folder: Path, writes: bool = True) -> None:
         model.save_pretrained(draft, state_dict=weights)
         policy.tokenizer.save_pretrained(draft)
     keep_names(folder.parent)
+
+
+def check_exports(policy: Policy) -> None:
+    """Raises ValueError where `export_policy` would fail: before a run trains, not at its end.
+
+    Writes everything but the weights, to a folder that does not stay.
+    """
+    model: Any = policy.model
+    with TemporaryDirectory(prefix="opid_lightning-") as folder:
+        try:
+            model.save_pretrained(folder, state_dict={})
+            policy.tokenizer.save_pretrained(folder)
+        except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+            raise ValueError(
+                f"the policy, a {type(model).__name__}, could not be exported when it is trained: "
+                f"{brief(error)}. Correct its files, or train without the export: "
+                "~callbacks.hf_export"
+            ) from error
 
 
 def export_adapter(policy: Policy, base: str, folder: Path, writes: bool = True) -> None:

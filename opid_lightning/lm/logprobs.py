@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from opid_lightning.lm.chunked_head import ChunkedLogProbs, Targets
+from opid_lightning.lm.padded_words import num_words, without_padded
 from opid_lightning.types import ModelInputs
 
 Answer = tuple[Float[Tensor, "B R"], Float[Tensor, "B R"] | None]
@@ -37,7 +38,8 @@ def response_logprobs(
         if answer is not None:
             return answer
         _models_with_a_tail.add(model)
-    return from_logits(forward(model, inputs), inputs, temperature, with_entropy)
+    logits = without_padded(forward(model, inputs), num_words(model))
+    return from_logits(logits, inputs, temperature, with_entropy)
 
 
 def plain_head(model: Any) -> torch.nn.Linear | None:
@@ -119,7 +121,12 @@ def head_logprobs(
 ) -> Answer:
     """Computes logits where some response token is predicted, of all I * K positions."""
     used, positions = torch.unique(inputs.predictors, return_inverse=True)
-    targets = Targets(positions.flatten(), inputs.response_ids.flatten(), temperature)
+    targets = Targets(
+        positions.flatten(),
+        inputs.response_ids.flatten(),
+        temperature,
+        num_words=getattr(head, "num_words", None),
+    )
     tensors = [hidden.flatten(0, 1)[used], head.weight, head.bias]
     device = hidden.device.type
     if torch.is_autocast_enabled(device):

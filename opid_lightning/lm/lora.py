@@ -6,6 +6,7 @@ the model itself, and is it again whenever the adapter is switched off.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from typing import Any
 
 import torch
 
+from opid_lightning.omissions import warn_once
 from opid_lightning.value_checks import check_range
 
+_log = logging.getLogger(__name__)
 NAME = "default"  # peft's own, of the only adapter that there is
 PARTS = (".lora_A.", ".lora_B.")  # in the names of its tensors
 
@@ -39,6 +42,7 @@ def adapt(model: torch.nn.Module, lora: LoRA, seed: int) -> None:
     """Puts an adapter into a model, and leaves nothing else of it to train."""
     from peft import LoraConfig, inject_adapter_in_model
 
+    say_what_is_left_alone(model)
     settings = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -60,7 +64,9 @@ def targets(model: Any, wanted: tuple[str, ...]) -> list[str]:
     linear = [
         name
         for name, layer in model.named_modules()
-        if isinstance(layer, torch.nn.Linear) and layer is not head
+        if isinstance(layer, torch.nn.Linear)
+        and layer is not head
+        and type(layer).forward is torch.nn.Linear.forward  # some routers answer with more
     ]
     ends = sorted({name.rpartition(".")[2] for name in linear})
     if not linear:
@@ -76,6 +82,23 @@ def targets(model: Any, wanted: tuple[str, ...]) -> list[str]:
             f"{type(model).__name__} but perhaps its head is called. There are: {', '.join(ends)}"
         )
     return list(wanted) or ends
+
+
+def say_what_is_left_alone(model: torch.nn.Module) -> None:
+    """The experts of most models are tensors of three dimensions, and no linear layers."""
+    stacked = {
+        name: sum(weights.numel() for weights in module.parameters(recurse=False))
+        for name, module in model.named_modules()
+        if any(weights.dim() > 2 for weights in module.parameters(recurse=False))
+    }
+    if stacked:
+        share = sum(stacked.values()) / sum(weights.numel() for weights in model.parameters())
+        warn_once(
+            _log,
+            f"policy.lora adapts linear layers alone. {len(stacked)} modules of "
+            f"{type(model).__name__}, such as {next(iter(stacked))}, keep {share:.0%} of its "
+            "weights in stacked tensors, as experts do: these stay as they are.",
+        )
 
 
 def is_end(end: str, name: str) -> bool:

@@ -11,7 +11,11 @@ from typing import Any
 import torch
 
 from opid_lightning.lm.blockwise_attention import attend_in_blocks
+from opid_lightning.lm.chat_template import ChatTemplate
 from opid_lightning.lm.lora import LoRA, adapt
+from opid_lightning.lm.model_loading import draw_model, load_model, read_config, reading
+from opid_lightning.lm.padded_words import limit_words
+from opid_lightning.lm.vocabulary import Vocabulary
 from opid_lightning.types import Policy
 from opid_lightning.value_checks import LARGEST_SEED, check_range
 
@@ -51,19 +55,34 @@ def load_policy(source: PolicySource) -> Policy:
         location, gguf = locate(source.path)
     except ValueError as error:
         raise ValueError(f"policy.path: {error}") from error
+    config = read_config(source.path, location, gguf)
     tokenizer = _load_tokenizer(source.path, location, gguf)
-    model = _load_model(source, location, gguf, len(tokenizer))
+    give_padding(tokenizer, config)
+    check_words(source.path, tokenizer, config)
+    if source.is_random:
+        model = draw_model(source.path, location, config, source.init_seed)
+    else:
+        model = load_model(source.path, location, gguf, config)
     attend_in_blocks(model)
+    limit_words(model, tokenizer)
     if source.lora:
         adapt(model, source.lora, source.init_seed)
     return Policy(model, tokenizer)
 
 
 def stop_ids(policy: Policy) -> tuple[int, ...]:
-    """Ids that end a response: those of the tokenizer and of the model's generation settings."""
+    """Ids that end a response: of the tokenizer, of the model's settings, and of the template.
+
+    A base model that was trained on chats often keeps an end of its own, which it never writes.
+    """
     generation = getattr(policy.model, "generation_config", None)
     ids: set[int] = set()
-    for found in (policy.tokenizer.eos_token_id, getattr(generation, "eos_token_id", None)):
+    end = ChatTemplate(policy.tokenizer).end_id if policy.tokenizer.chat_template else None
+    of_tokenizer, of_model = (
+        policy.tokenizer.eos_token_id,
+        getattr(generation, "eos_token_id", None),
+    )
+    for found in (of_tokenizer, of_model, end):
         ids.update(() if found is None else [found] if isinstance(found, int) else found)
     if not ids:
         raise ValueError(
@@ -119,65 +138,42 @@ def _check_tokenizer_files(directory: Path) -> None:
 def _load_tokenizer(path: str, location: str, gguf: dict[str, str]) -> Any:
     from transformers import AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(location, **gguf)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"the tokenizer of {path!r} cannot be loaded: {error}") from error
+    with reading(f"the tokenizer of {path!r} cannot be loaded", location):
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False, **gguf)
     if tokenizer.chat_template is None:
         raise ValueError(
             f"the tokenizer of {path!r} has no chat template, so a prompt cannot be told from a "
             "response: use the instruction-tuned model, or add chat_template.jinja to its files"
         )
-    if tokenizer.pad_token_id is None:
-        # Padding is always masked, so any id serves; most models lack one of its own.
-        tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def _load_model(
-    source: PolicySource, location: str, gguf: dict[str, str], num_words: int
-) -> torch.nn.Module:
-    from transformers import AutoConfig, AutoModelForCausalLM
+def give_padding(tokenizer: Any, config: Any) -> None:
+    """Padding is always masked, so any id serves; many models have none, or no room for it."""
+    id = tokenizer.pad_token_id
+    if id is None or id >= config.get_text_config().vocab_size:
+        tokenizer.pad_token = tokenizer.eos_token
 
-    config = _without_dropout(AutoConfig.from_pretrained(location, **gguf))
-    if num_words > config.vocab_size:
+
+def check_words(path: str, tokenizer: Any, config: Any) -> None:
+    """Raises ValueError where the tokenizer has words that the model has not.
+
+    Control tokens may be among them, such as Gemma 3's for images, as long as no prompt has them.
+    """
+    num_rows = config.get_text_config().vocab_size
+    beyond = {id: word for word, id in tokenizer.get_vocab().items() if id >= num_rows}
+    if not beyond:
+        return
+    used = {*ChatTemplate(tokenizer).prompt_ids("message"), tokenizer.pad_token_id}
+    words = [beyond[id] for id in sorted(beyond.keys() - Vocabulary(tokenizer).control.keys())]
+    wanted = [beyond[id] for id in sorted(beyond.keys() & used)]
+    if words or wanted:
+        listed = ", ".join(repr(word) for word in (wanted or words)[:3])
         raise ValueError(
-            f"the tokenizer of {source.path!r} has {num_words} words but its model only "
-            f"{config.vocab_size}: tokenizer and model do not belong together"
+            f"the tokenizer of {path!r} has {len(tokenizer)} words but its model only {num_rows}: "
+            f"there is nothing for {listed}. Take the tokenizer that belongs to the model; for "
+            "tokens that were added, call model.resize_token_embeddings(len(tokenizer)) and save it"
         )
-    if source.is_random:
-        # Forked, so that building a model moves nobody else's random numbers.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(source.init_seed)
-            return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            location, config=config, dtype=torch.float32, **gguf
-        )
-    except OSError as error:
-        raise ValueError(
-            f"the weights of {source.path!r} cannot be loaded: {error}. To start from random "
-            "weights, set random_init=true beside path"
-        ) from error
-    if gguf:
-        _forget_quantization(model)
-    return model.eval()
-
-
-def _without_dropout(config: Any) -> Any:
-    # A response must have one log-prob: with dropout the first ratio would not be 1.
-    for name, value in config.to_dict().items():
-        if "drop" in name and isinstance(value, float):
-            setattr(config, name, 0.0)
-    return config
-
-
-def _forget_quantization(model: Any) -> None:
-    """Makes the model save as the plain fp32 Llama that it is once dequantized."""
-    del model.config.quantization_config
-    for name in ("is_quantized", "hf_quantizer", "quantization_method"):
-        if hasattr(model, name):
-            delattr(model, name)
 
 
 def frozen_copy(model: torch.nn.Module, shares_frozen: bool = False) -> torch.nn.Module:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from opid_lightning.lm.padded_words import without_padded
 from opid_lightning.types import SampleRequest
 
 
@@ -18,7 +19,13 @@ class GumbelDraws:
     neighbours. Log-probs of greedy rows are at temperature 1.
     """
 
-    def __init__(self, requests: Sequence[SampleRequest], device: torch.device) -> None:
+    def __init__(
+        self,
+        requests: Sequence[SampleRequest],
+        device: torch.device,
+        num_words: int | None = None,  # of the model, where its head has more rows
+    ) -> None:
+        self.num_words = num_words
         temperatures = [request.temperature or 1.0 for request in requests]
         self.temperature = torch.tensor(temperatures, device=device)[:, None]
         self.sources = [
@@ -30,7 +37,7 @@ class GumbelDraws:
         self, logits: Float[Tensor, "B V"]
     ) -> tuple[Int[Tensor, " B"], Float[Tensor, " B"]]:
         """The next token of every row, and its log-prob."""
-        scaled = logits.float() / self.temperature
+        scaled = without_padded(logits.float(), self.num_words) / self.temperature
         exponential = torch.ones_like(scaled)
         for row, source in zip(exponential, self.sources, strict=True):
             if source is not None:

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from opid_lightning.lm.modes import evaluating
 from opid_lightning.lm.policy import stop_ids
+from opid_lightning.lm.vocabulary import Vocabulary
 from opid_lightning.protocols import Generation
 from opid_lightning.sampling.positions import check_positions
 from opid_lightning.sampling.replica import unsharded
 from opid_lightning.sampling.schemas import check_is_free
-from opid_lightning.sampling.stopping import decoding, stopped_at
+from opid_lightning.sampling.stopping import said, stopped_at
 from opid_lightning.sampling.whole_prompts import Drawn, WholePrompts
 from opid_lightning.types import Completion, Policy, SampleRequest
 from opid_lightning.value_checks import check_range
@@ -47,7 +49,6 @@ class HuggingFace:
 
         policy = unsharded(policy)
         model: Any = policy.model
-        was_training = {module: module.training for module in model.modules()}
         own_settings = model.generation_config
         # What a model's own settings add, such as a repetition penalty, would change the
         # distribution that log-probs are reported of.
@@ -57,13 +58,11 @@ class HuggingFace:
             eos_token_id=list(stop_ids(policy)),
             pad_token_id=policy.tokenizer.pad_token_id,
         )
-        model.eval()  # which turns gradient checkpointing off, so that the cache is used
         try:
-            yield _Batches(policy, stop_ids(policy), self.max_batch, self._answer(policy))
+            with evaluating(model):  # gradient checkpointing would keep the cache from use
+                yield _Batches(policy, stop_ids(policy), self.max_batch, self._answer(policy))
         finally:
             model.generation_config = own_settings
-            for module, training in was_training.items():
-                module.training = training
 
     def _answer(self, policy: Policy) -> Callable[[Sequence[SampleRequest]], list[Drawn]]:
         """With a cache of its own, as the next weights make other keys and values."""
@@ -85,6 +84,9 @@ class _Batches:
     waiting: deque[SampleRequest] = field(default_factory=deque)
     num_batches: int = 0
     num_answered: int = 0
+
+    def __post_init__(self) -> None:
+        self.vocabulary = Vocabulary(self.policy.tokenizer)
 
     @property
     def weight_version(self) -> int:
@@ -119,13 +121,12 @@ class _Batches:
         ids = ids[: request.max_tokens]
         end = next((i for i, token in enumerate(ids) if token in self.stop_ids), None)
         ids = ids if end is None else ids[: end + 1]
-        decode = decoding(self.policy.tokenizer)
-        stopped = stopped_at(ids, request.stop, decode)
+        stopped = stopped_at(ids, request.stop, self.vocabulary.text)
         ids = ids[:stopped]
         return Completion(
             request_id=request.id,
             token_ids=tuple(ids),
             logprobs=tuple(logprobs[: len(ids)]),
-            text=decode(ids),
+            text=said(self.vocabulary, request, ids),
             is_cut=end is None and stopped is None,
         )

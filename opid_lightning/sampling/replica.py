@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from opid_lightning.lm.padded_words import mark, num_words
 from opid_lightning.lm.sharding import is_sharded
 from opid_lightning.sampling.weights import weights_of
 from opid_lightning.types import Policy
@@ -41,6 +42,7 @@ def blank(model: Any) -> torch.nn.Module:
             model.config, dtype=first.dtype, attn_implementation=model.config._attn_implementation
         )
     made.generation_config = model.generation_config
+    mark(made, num_words(model))
     return made.requires_grad_(False).eval()
 
 

@@ -10,12 +10,14 @@ from typing import Any
 
 import httpx
 
+from opid_lightning.lm.vocabulary import Vocabulary
 from opid_lightning.sampling.positions import check_positions
 from opid_lightning.sampling.server_client import GENERATE
 from opid_lightning.sampling.server_fleet import Fleet, Server
 from opid_lightning.sampling.server_sync import Weights
 from opid_lightning.sampling.server_traffic import Address, Answer, Traffic
-from opid_lightning.sampling.vllm_settings import one_version
+from opid_lightning.sampling.stopping import said
+from opid_lightning.sampling.vllm_settings import one_version, unsaid
 from opid_lightning.servers.health import ServerGone
 from opid_lightning.types import Completion, Policy, SampleRequest
 
@@ -33,6 +35,10 @@ class OverHTTP:
     restarts_before: int
     num_heard: int = 0
     num_asked: int = 0  # outstanding requests, summed over what was heard
+
+    def __post_init__(self) -> None:
+        self.vocabulary = Vocabulary(self.policy.tokenizer)
+        self.logit_bias = unsaid(self.policy)
 
     @property
     def weight_version(self) -> int:
@@ -91,7 +97,10 @@ class OverHTTP:
             "stop": list(request.stop),
             "include_stop_str_in_output": True,  # or it would take tokens back
             "detokenize": bool(request.stop),
+            "skip_special_tokens": False,  # among which a text that ends a response may be
         }
+        if self.logit_bias:
+            settings["logit_bias"] = self.logit_bias
         if request.schema:
             settings["structured_outputs"] = {"json": request.schema}
         body = {"token_ids": list(request.prompt_ids), "sampling_params": settings}
@@ -105,7 +114,7 @@ class OverHTTP:
             request_id=request.id,
             token_ids=ids,
             logprobs=tuple(found["logprob"] for found in choice["logprobs"]["content"]),
-            text=self.policy.tokenizer.decode(ids, skip_special_tokens=True),
+            text=said(self.vocabulary, request, ids),
             is_cut=choice["finish_reason"] == "length",
             weight_version=one_version(span["version"] for span in choice["weight_versions"]),
         )

@@ -10,10 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from opid_lightning.lm.padded_words import num_words
+from opid_lightning.lm.vocabulary import Vocabulary
 from opid_lightning.sampling.gumbel import GumbelDraws
 from opid_lightning.sampling.key_value_table import KeyValueTable, num_layers
 from opid_lightning.sampling.prefix_cache import Match, PrefixCache
-from opid_lightning.sampling.stopping import Decode, decoding, has_just_stopped
+from opid_lightning.sampling.stopping import Decode, has_just_stopped
 from opid_lightning.sampling.whole_prompts import Drawn
 from opid_lightning.types import Policy, SampleRequest, TokenIds
 
@@ -74,7 +76,7 @@ class SharedPrefixes:
         self.model: Any = policy.model
         self.pad_id: int = policy.tokenizer.pad_token_id
         self.stop_ids = frozenset(stop_ids)
-        self.decode = decoding(policy.tokenizer)
+        self.decode = Vocabulary(policy.tokenizer).text
         self.num_layers = num_layers(policy.model)
         self.stored = PrefixCache(max_tokens)
         self.device = next(policy.model.parameters()).device
@@ -135,7 +137,7 @@ class SharedPrefixes:
     ) -> None:
         """Draws until all have ended; rows of those that have are dropped by halves."""
         requests = responses.requests
-        draws = GumbelDraws(requests, self.device)
+        draws = GumbelDraws(requests, self.device, num_words(self.model))
         lengths = self._tensor([len(request.prompt_ids) for request in requests])[:, None]
         stop = width + max(request.max_tokens for request in requests)
         mask = self._mask(lengths, width, stop)

@@ -1,9 +1,15 @@
-"""Texts that end a response, as `</answer>` may; the token that completes one is its last."""
+"""Texts that end a response, as `</answer>` may, and the text that it comes to.
+
+The token that completes a text that ends a response is its last.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+
+from opid_lightning.lm.vocabulary import Vocabulary
+from opid_lightning.types import SampleRequest
 
 Decode = Callable[[Sequence[int]], str]
 
@@ -31,6 +37,10 @@ def has_just_stopped(token_ids: Sequence[int], stop: Sequence[str], decode: Deco
     return any(text in decode(token_ids[-window:]) for text in stop)
 
 
-def decoding(tokenizer: object) -> Decode:
-    """As the text of a completion is made."""
-    return lambda ids: tokenizer.decode(ids, skip_special_tokens=True)  # type: ignore[attr-defined]
+def said(vocabulary: Vocabulary, request: SampleRequest, token_ids: Sequence[int]) -> str:
+    """The text of a completion, with a tag that the template has opened for it.
+
+    What must follow a schema says nothing else.
+    """
+    opened = "" if request.schema else vocabulary.opened(request.prompt_ids)
+    return opened + vocabulary.text(token_ids)

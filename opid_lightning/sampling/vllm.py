@@ -12,14 +12,17 @@ from typing import Any, Literal
 import torch
 
 from opid_lightning.lm.policy import stop_ids
+from opid_lightning.lm.vocabulary import Vocabulary
 from opid_lightning.protocols import Generation
 from opid_lightning.sampling.positions import check_positions
+from opid_lightning.sampling.stopping import said
 from opid_lightning.sampling.vllm_engine import Engine, own_random_state
 from opid_lightning.sampling.vllm_settings import (
     PARITY_BOUNDS,
     check_one_device,
     check_ranges,
     one_version,
+    unsaid,
 )
 from opid_lightning.servers.vllm import dtype_here, memory_arguments
 from opid_lightning.types import Completion, Policy, SampleRequest
@@ -108,6 +111,10 @@ class InProcess:
     num_running: int = 0  # summed over steps
     asked: dict[str, SampleRequest] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.vocabulary = Vocabulary(self.policy.tokenizer)
+        self.logit_bias = unsaid(self.policy)
+
     @property
     def weight_version(self) -> int:
         return self.engine.version
@@ -129,10 +136,12 @@ class InProcess:
             seed=request.seed,
             max_tokens=request.max_tokens,
             stop_token_ids=list(self.stop_ids),
+            logit_bias=self.logit_bias,
             logprobs=0,  # of the sampled token alone
             stop=list(request.stop),
             include_stop_str_in_output=True,  # or it would take tokens back
             detokenize=bool(request.stop),
+            skip_special_tokens=False,  # among which a text that ends a response may be
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         self.asked[request.id] = request
@@ -150,7 +159,7 @@ class InProcess:
         return [self._completion(output) for output in finished]
 
     def _completion(self, output: Any) -> Completion:
-        del self.asked[output.request_id]
+        request = self.asked.pop(output.request_id)
         (answer,) = output.outputs
         ids = tuple(answer.token_ids)
         pairs = zip(answer.logprobs, ids, strict=True)
@@ -158,7 +167,7 @@ class InProcess:
             request_id=output.request_id,
             token_ids=ids,
             logprobs=tuple(found[token].logprob for found, token in pairs),
-            text=self.policy.tokenizer.decode(ids, skip_special_tokens=True),
+            text=said(self.vocabulary, request, ids),
             is_cut=answer.finish_reason == "length",
             weight_version=one_version(span.version for span in answer.weight_versions),
         )

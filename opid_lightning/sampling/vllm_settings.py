@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from opid_lightning.lm.padded_words import padded_ids
 from opid_lightning.sampling.vllm_worker import EXTENSION
 from opid_lightning.sampling.weights import WeightSyncError
 from opid_lightning.types import Policy
@@ -54,6 +55,11 @@ def describe(policy: Policy, folder: Path) -> None:
     """All that vLLM reads of a policy. Its tokenizer is for schemas; token ids go in and out."""
     policy.model.config.save_pretrained(folder)  # type: ignore[operator,union-attr]
     policy.tokenizer.save_pretrained(folder)
+
+
+def unsaid(policy: Policy) -> dict[int, float] | None:
+    """The bias that keeps vLLM from sampling rows of the head that no word has."""
+    return dict.fromkeys(padded_ids(policy.model), -100.0) or None
 
 
 def one_version(versions: Iterable[str]) -> int:

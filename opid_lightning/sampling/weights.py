@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from opid_lightning.lm.merged_weights import merged_tensors
+from opid_lightning.lm.modes import evaluating
 from opid_lightning.types import Policy, TokenIds
 
 
@@ -119,11 +120,9 @@ def trainer_logprobs(policy: Policy, ids: TokenIds) -> Float[Tensor, " L"]:
     """Log-probs of all ids but the first, each after those before it."""
     device = next(policy.model.parameters()).device
     tokens = torch.tensor([ids], device=device)
-    was_training = policy.model.training
-    policy.model.eval()
-    # On the CPU, as offloaded parameters leave tokens there and bring logits on the GPU.
-    logits = policy.model(input_ids=tokens).logits[0, :-1].float().cpu()
-    policy.model.train(was_training)
+    with evaluating(policy.model):
+        # On the CPU, as offloaded parameters leave tokens there and bring logits on the GPU.
+        logits = policy.model(input_ids=tokens).logits[0, :-1].float().cpu()
     return logits.log_softmax(-1).gather(-1, tokens[0, 1:, None].cpu()).squeeze(-1)
 
 

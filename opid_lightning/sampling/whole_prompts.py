@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from opid_lightning.lm.padded_words import num_words
 from opid_lightning.lm.padding import pad_sequences
 from opid_lightning.sampling.gumbel import GumbelDraws
 from opid_lightning.types import Policy, SampleRequest
@@ -28,7 +29,7 @@ class WholePrompts:
     def __call__(self, requests: Sequence[SampleRequest]) -> list[Drawn]:
         model: Any = self.policy.model
         device = next(model.parameters()).device
-        draws = _RecordedDraws(GumbelDraws(requests, device))
+        draws = _RecordedDraws(GumbelDraws(requests, device, num_words(model)))
         prompts = [request.prompt_ids for request in requests]
         padded = pad_sequences(prompts, [()] * len(prompts), self.policy.tokenizer.pad_token_id)
         width = padded.input_ids.shape[1] - 1  # less the column of the empty responses

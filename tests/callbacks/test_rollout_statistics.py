@@ -1,4 +1,4 @@
-"""RolloutStatistics: observations that did not fit are counted and said."""
+"""RolloutStatistics: what did not fit is counted, and what never works is said."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import dataclasses
 import lightning
 import pytest
 
-from opid_lightning.callbacks.rollout_statistics import RolloutStatistics, rollout_statistics
+from opid_lightning.callbacks.rollout_statistics import (
+    RolloutStatistics,
+    rollout_statistics,
+    what_never_works,
+)
+from opid_lightning.types import Step
 from tests.builders import experience_of, sample_of, step_of, trajectory_of
 
 WHOLE = step_of(0)
@@ -31,3 +36,23 @@ def test_the_first_of_them_is_warned_of(caplog: pytest.LogCaptureFixture) -> Non
     assert "1 prompts show a part" in said
     assert f"step 1 of '{TRAJECTORY.id}', less 1,234 characters" in said
     assert "rollout.max_prompt_tokens" in said
+
+
+def cut(step: Step) -> Step:
+    return dataclasses.replace(step, completion=dataclasses.replace(step.completion, is_cut=True))
+
+
+def test_a_rollout_without_a_valid_action_is_reported_with_the_last_response() -> None:
+    steps = [step_of(is_valid=False), step_of(is_valid=False, response="go <to> bed")]
+    (warning,) = what_never_works([trajectory_of(*steps)])
+    assert "None of the 2 responses" in warning and "'go <to> bed', was read as 'wait'" in warning
+
+
+def test_a_rollout_whose_responses_all_run_to_their_limit_is_reported() -> None:
+    (warning,) = what_never_works([trajectory_of(cut(step_of(response="a b")))])
+    assert "ended before rollout.max_response_tokens=3" in warning and "'a b'" in warning
+
+
+def test_one_response_that_works_is_enough() -> None:
+    steps = [cut(step_of()), step_of(is_valid=False)]
+    assert what_never_works([trajectory_of(*steps)]) == []

@@ -11,6 +11,7 @@ import yaml
 from opid_lightning.cli.errors import is_for_the_user
 from opid_lightning.cli.verbs import main
 from opid_lightning.rollout import Rollout
+from tests.lm.brought import copied, rewrite_weights
 
 
 @pytest.fixture(autouse=True)
@@ -200,3 +201,14 @@ def test_help_names_verbs_configurations_and_choices(capsys: pytest.CaptureFixtu
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(word in text for word in ("validate", "conf=alfworld|keydoor", "sampler=hf"))
+
+
+def test_a_policy_that_cannot_be_trained_is_refused_in_one_message(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = copied(tmp_path / "model")
+    rewrite_weights(folder, lambda w: {name: w[name] for name in w if "up_proj" not in name})
+    typed = ("fit", "conf=keydoor", f"policy.path={folder}", "trainer.max_epochs=1")
+    assert "lack 4 of 39 tensors" in complaint(capsys, *typed)
+    (folder / "chat_template.jinja").write_text("{{ messages[0]['content'][0]['text'] }}<|end|>")
+    assert "chat template of" in complaint(capsys, *typed, "policy.random_init=true")

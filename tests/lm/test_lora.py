@@ -18,6 +18,7 @@ from opid_lightning.lm.padding import pad_sequences
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.sampling.weights import manifest_of, weights_of
 from opid_lightning.types import Policy
+from tests.lm.brought import drawn, experts
 
 PATHS = ("keydoor", "small")  # a head of its own, and one tied to the embedding
 BOTH = pytest.mark.parametrize("path", PATHS)
@@ -205,3 +206,17 @@ def test_what_is_exported_is_what_transformers_and_peft_load(path: str, tmp_path
 def test_a_policy_without_an_adapter_exports_none(tmp_path: Path) -> None:
     export_adapter(load_policy(PolicySource("keydoor")), "keydoor", tmp_path / "adapter")
     assert not (tmp_path / "adapter").exists()
+
+
+# ------------------------------------------------------------------ experts
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "phimoe"])
+def test_experts_stay_as_they_are_which_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    folder = drawn(tmp_path / "model", experts(kind))
+    policy = load_policy(PolicySource(str(folder), lora=LoRA(rank=2)))
+    assert "2 modules of" in caplog.text and "these stay as they are" in caplog.text
+    # A router that is no plain linear layer is left alone too: adapted, it would not answer.
+    assert logprobs(policy.model).isfinite().all()

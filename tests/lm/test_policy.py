@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from opid_lightning.lm.policy import EMBEDDED, PolicySource, load_policy, stop_ids
+from opid_lightning.lm.policy import PolicySource, load_policy, stop_ids
+from tests.lm.brought import copied, edit
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
     """A copy of a whole model directory, to break."""
-    shutil.copytree(EMBEDDED / "small", tmp_path / "model")
-    return tmp_path / "model"
-
-
-def edit(path: Path, **entries: object) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    return copied(tmp_path / "model")
 
 
 def first_weights(source: PolicySource) -> torch.Tensor:
@@ -117,6 +112,7 @@ def test_a_policy_without_end_token_is_refused() -> None:
     policy = load_policy(PolicySource("small"))
     policy.tokenizer.eos_token = None
     policy.model.generation_config.eos_token_id = None  # type: ignore[union-attr]
+    policy.tokenizer.chat_template = "{{ messages[0]['content'] }}"  # nor one of its own
     with pytest.raises(ValueError, match="no end-of-sequence token"):
         stop_ids(policy)
 

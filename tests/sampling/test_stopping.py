@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.lm.vocabulary import Vocabulary
 from opid_lightning.rollout import Rollout
 from opid_lightning.sampling.hugging_face import HuggingFace
-from opid_lightning.sampling.stopping import decoding, has_just_stopped, stopped_at
+from opid_lightning.sampling.stopping import has_just_stopped, stopped_at
 from opid_lightning.types import Completion, Policy, SampleRequest
 
 PROMPT = (
@@ -74,7 +75,7 @@ def test_a_response_is_the_beginning_of_what_it_would_have_been(
 ) -> None:
     """And ends in the text, with log-probs of what there is, as one that is not cut."""
     sampler = HuggingFace(cache_tokens=cache_tokens)
-    decode = decoding(policy.tokenizer)
+    decode = Vocabulary(policy.tokenizer).text
     whole = answers(sampler, policy, [request(policy, seed) for seed in range(8)])
     stop = ("</action>", " 2")
     early = answers(sampler, policy, [request(policy, seed, stop=stop) for seed in range(8)])

@@ -16,8 +16,9 @@ from torch import Tensor
 from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.lora import LoRA
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.lm.vocabulary import Vocabulary
 from opid_lightning.rollout import Rollout
-from opid_lightning.sampling.stopping import decoding, stopped_at
+from opid_lightning.sampling.stopping import stopped_at
 from opid_lightning.sampling.vllm import VLLM
 from opid_lightning.sampling.vllm_engine import DEVICE, Engine, on_device
 from opid_lightning.sampling.weights import Manifest, WeightSyncError, manifest_of
@@ -115,7 +116,7 @@ def test_a_stop_text_ends_a_response_with_the_token_that_completes_it(policy: Po
     early = answers(SAMPLER, policy, [replace(one, stop=stop) for one in asked])
     for name, completion in early.items():
         ids = completion.token_ids
-        end = stopped_at(whole[name].token_ids, stop, decoding(policy.tokenizer))
+        end = stopped_at(whole[name].token_ids, stop, Vocabulary(policy.tokenizer).text)
         assert ids == whole[name].token_ids[:end]
         assert completion.logprobs == pytest.approx(whole[name].logprobs[:end], abs=1e-4)
         assert completion.is_cut is (end is None and whole[name].is_cut)
@@ -331,3 +332,15 @@ def test_a_training_run_samples_from_weights_that_it_has_just_updated(tmp_path: 
     assert run.metrics["sampler/batch_mean"] > 1
     versions = {s.completion.weight_version for t in keep.experience.trajectories for s in t.steps}
     assert len(versions) == 1
+
+
+def test_rows_of_the_head_without_a_word_are_never_sampled() -> None:
+    """As if the tokenizer ended with its 1,767th word, before the tags that the policy writes."""
+    policy = load_policy(PolicySource("small"))
+    policy.model.get_output_embeddings().num_words = 1767  # type: ignore[operator]
+    asked = requests(policy, 4)
+    found = answers(SAMPLER, policy, asked)
+    contexts = [(request.prompt_ids, found[request.id].token_ids) for request in asked]
+    assert max(max(ids) for _, ids in contexts) < 1767
+    for request, ours in zip(asked, logprobs_of(policy, contexts, 1.0), strict=True):
+        assert torch.allclose(torch.tensor(found[request.id].logprobs), ours, atol=1e-4)

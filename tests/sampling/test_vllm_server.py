@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.lm.vocabulary import Vocabulary
 from opid_lightning.sampling.server_client import ServerRefusedError
 from opid_lightning.sampling.server_fleet import ServersLostError
 from opid_lightning.sampling.server_generation import OverHTTP
-from opid_lightning.sampling.stopping import decoding, stopped_at
+from opid_lightning.sampling.stopping import stopped_at
 from opid_lightning.sampling.vllm_server import _FLEETS, VLLMServer, stop_servers
 from opid_lightning.sampling.weights import WeightSyncError
 from opid_lightning.servers.process import ServerProcess
@@ -332,6 +333,7 @@ def test_a_real_server_is_killed_in_a_rollout_which_goes_on_as_if_it_had_not_bee
     tmp_path: Path,
 ) -> None:
     small = load_policy(PolicySource("small"))
+    small.model.get_output_embeddings().num_words = 1767  # type: ignore[operator]
     sampler = VLLMServer(cache_gib=0.1, max_batch=16, log_folder=str(tmp_path))
     words = small.tokenizer("You see a bed 1, a desk 1.").input_ids
     asked = [SampleRequest(f"r{i}", tuple(words), 32, 1.0, seed=2**62 + i) for i in range(48)]
@@ -341,8 +343,9 @@ def test_a_real_server_is_killed_in_a_rollout_which_goes_on_as_if_it_had_not_bee
     expected = {completion.request_id: completion for completion in undisturbed}
     assert isinstance(json.loads(expected["r5"].text), str)
     stopped = expected["r6"].token_ids
-    assert stopped_at(stopped, ("e",), decoding(small.tokenizer)) == len(stopped) < 32
+    assert stopped_at(stopped, ("e",), Vocabulary(small.tokenizer).text) == len(stopped) < 32
     assert len({completion.token_ids for completion in undisturbed}) > 1
+    assert max(max(completion.token_ids) for completion in undisturbed) < 1767
 
     leader = the_server().leader
     assert leader is not None
