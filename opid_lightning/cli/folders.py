@@ -82,7 +82,10 @@ def placed_last(run: Path, may_start: bool) -> Placement:
         note = f"ckpt_path=last: going on from {found.path}, after iteration {number}."
         return Placement(run, str(found.path), " ".join([note, *complaints]))
     if complaints:
-        raise UsageError(f"ckpt_path=last: no checkpoint can be read. {' '.join(complaints)}")
+        raise UsageError(
+            f"ckpt_path=last: no checkpoint can be read. {' '.join(complaints)} Put a copy of one "
+            f"into {run / CHECKPOINTS}, or begin anew with another trainer.default_root_dir."
+        )
     if may_start:
         note = f"ckpt_path=last: {run} has no checkpoint yet; starting from the beginning."
         return Placement(run, None, note)
