@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from opid_lightning.checkpoints import Found, newest_checkpoint
+from opid_lightning.checkpoints import Found, newest_checkpoint, newest_readable
 from opid_lightning.cli.checkpoint_folders import CHECKPOINTS, checkpoint_folders
 from opid_lightning.cli.errors import UsageError
 
@@ -101,6 +101,23 @@ def newest_of(run: Path) -> tuple[Found | None, list[str]]:
     found = [newest for newest, _ in places if newest]
     newest = max(found, key=lambda each: (each.written_at, each.iterations), default=None)
     return newest, [complaint for _, complaints in places for complaint in complaints]
+
+
+def kept_of(verb: str, run: Path) -> str:
+    """What a run keeps that is ended now, and how it is resumed."""
+    if verb != "fit":
+        return f"An evaluation is not resumed: run {verb} again."
+    # Weights are not read for a sentence; who resumes checks them.
+    found = [newest_readable(folder, {}) for folder in checkpoint_folders(run)]
+    newest = max(filter(None, found), key=lambda each: each.written_at, default=None)
+    resume = f"Resume with the same command and trainer.default_root_dir={run} ckpt_path=last."
+    if newest is None:
+        return f"No iteration was finished, so that the run begins anew. {resume}"
+    return (
+        f"Kept: the checkpoint after iteration {newest.iterations} ({newest.path}), the metrics "
+        "up to it, and all analyses that were paid for. What was begun of the next iteration is "
+        f"played again. {resume}"
+    )
 
 
 def fresh(parent: Path) -> Path:

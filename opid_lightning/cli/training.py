@@ -29,11 +29,13 @@ from opid_lightning.cli.configuration import Configuration, configure
 from opid_lightning.cli.errors import UsageError, own_error
 from opid_lightning.cli.explanation import explain, explain_trainer, locate_mentioned
 from opid_lightning.cli.fitting import fitted
-from opid_lightning.cli.folders import Placement, place
-from opid_lightning.cli.launch import check_folder_is_named
+from opid_lightning.cli.folders import Placement, kept_of, place
+from opid_lightning.cli.interruption import INTERRUPTION
+from opid_lightning.cli.launch import check_folder_is_named, is_first_process
 from opid_lightning.cli.names import place_of, to_places
 from opid_lightning.cli.results import results_table
 from opid_lightning.cli.saving import SaveConfig
+from opid_lightning.cli.trainer_signals import answer_signals
 from opid_lightning.cli.typed_values import dumped
 from opid_lightning.cli.validation import check_names
 from opid_lightning.datamodule import RolloutDataModule
@@ -61,6 +63,8 @@ def run(arguments: Arguments) -> None:
     configuration.tree["ckpt_path"] = placement.checkpoint
     if placement.note:
         rank_zero_info(placement.note)
+    INTERRUPTION.is_silent = not is_first_process()
+    INTERRUPTION.kept = lambda: kept_of(arguments.verb, placement.folder)
     OPIDCLI(arguments, configuration)
 
 
@@ -223,7 +227,7 @@ class OPIDCLI(LightningCLI):
         refuse_twins(built["callbacks"])
         loggers = [make(built["trainer"]["default_root_dir"]) for make in built["logger"].values()]
         try:
-            return super().instantiate_trainer(
+            trainer = super().instantiate_trainer(
                 logger=loggers or False,
                 callbacks=list(built["callbacks"].values()),
                 plugins=with_checkpoint_files(built["trainer"].get("plugins")),
@@ -232,6 +236,8 @@ class OPIDCLI(LightningCLI):
         except (*OF_TRAINERS, MisconfigurationException) as error:
             # It has no settings but those of the user.
             raise UsageError(explain_trainer(str(error), self.configuration)) from error
+        answer_signals(trainer)
+        return trainer
 
 
 def refuse_twins(callbacks: Mapping[str, lightning.Callback]) -> None:

@@ -1,0 +1,43 @@
+"""keydoor that takes as long as a test needs to catch a run at what it is doing."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+
+from opid_lightning.envs.keydoor import Keydoor
+from opid_lightning.protocols import Session
+from opid_lightning.types import Observation, Opening, Task
+
+HOUR_S = 3600.0
+
+
+@dataclass
+class HungGame:
+    game: Session
+
+    def reset(self, task: Task) -> Opening:
+        return self.game.reset(task)
+
+    def step(self, action: str) -> Observation:
+        time.sleep(HOUR_S)
+        return self.game.step(action)
+
+    def close(self) -> None:
+        self.game.close()
+
+
+class Hung(Keydoor):
+    """Its first step never ends."""
+
+    def open(self) -> Session:
+        return HungGame(super().open())
+
+
+class SecondUpdateHangs(lightning.Callback):
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            time.sleep(HOUR_S)
