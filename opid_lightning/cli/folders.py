@@ -10,7 +10,7 @@ where.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from opid_lightning.checkpoints import Found, newest_checkpoint, newest_readable
@@ -27,6 +27,14 @@ class Placement:
     folder: Path
     checkpoint: str | None
     note: str = ""  # for the user, where `ckpt_path=last` was asked for
+    is_new: bool = False  # whether the folder is named by the time of day
+
+    def absolute(self) -> Placement:
+        """The same wherever an environment changes the working directory to."""
+        checkpoint = self.checkpoint
+        if checkpoint is not None and "://" not in checkpoint:
+            checkpoint = str(Path(checkpoint).absolute())
+        return replace(self, folder=self.folder.absolute(), checkpoint=checkpoint)
 
 
 def place(
@@ -51,12 +59,12 @@ def place(
             return placed_last(run, may_start=bool(asked or recorded))
         checkpoint = placed_last(run, may_start=False).checkpoint
     if verb == "fit":
-        run = run or fresh(Path(recorded).parent if recorded else RUNS / name)
+        is_new, run = not run, run or fresh(Path(recorded).parent if recorded else RUNS / name)
         refuse_to_mix(run, checkpoint)
         refuse_missing(checkpoint)
-        return Placement(run, checkpoint)
+        return Placement(run, checkpoint, is_new=is_new)
     refuse_missing(checkpoint)
-    return Placement(fresh((run or RUNS / name) / verb), checkpoint)
+    return Placement(fresh((run or RUNS / name) / verb), checkpoint, is_new=True)
 
 
 def newest_run(folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,28 @@ class Hung(Keydoor):
 
     def open(self) -> Session:
         return HungGame(super().open())
+
+
+@dataclass
+class MovingGame(HungGame):
+    folder: str
+
+    def reset(self, task: Task) -> Opening:
+        os.chdir(self.folder)
+        return self.game.reset(task)
+
+    def step(self, action: str) -> Observation:
+        return self.game.step(action)
+
+
+@dataclass(frozen=True)
+class Moving(Keydoor):
+    """Its games work in a folder of their own."""
+
+    folder: str = ""
+
+    def open(self) -> Session:
+        return MovingGame(super().open(), self.folder)
 
 
 class SecondUpdateHangs(lightning.Callback):
