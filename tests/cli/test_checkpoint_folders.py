@@ -128,3 +128,12 @@ def test_a_folder_is_foreign_only_where_it_holds_checkpoints() -> None:
     with pytest.raises(UsageError, match="other already holds checkpoints"):
         refuse_foreign(run, [other], None)
     refuse_foreign(run, [other], str(written))
+
+
+@pytest.mark.parametrize("content", [b"\xff\n", b"a\0b\n", b"a" * 300])
+def test_a_damaged_list_of_folders_is_named(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoint_folders.txt").write_bytes(content)
+    assert fit(tmp_path, 1, "ckpt_path=last") == 2
+    assert "checkpoint_folders.txt is damaged" in complaint(capsys)
