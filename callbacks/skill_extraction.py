@@ -83,7 +83,7 @@ class SkillExtraction(RolloutCallback):
         self.deadline_s = deadline_s
         self.schedule = Schedule(start_after, stop_after, failed_only_after)
         self.step_choice = StepChoice(critical_steps, statistics)
-        self.cache = cache
+        self.cache = None if cache is None else Path(cache).absolute()  # environments may chdir
         self.budget = Budget(budget, max_tokens_spent)
         self.failure_policy = FailurePolicy(min_success_share, window, on_low_success)
         self.total = Account()  # of all iterations so far

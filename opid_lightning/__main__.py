@@ -7,7 +7,8 @@ import sys
 # the environments'; the setting is read once, when torch loads.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from opid_lightning.cli.interruption import INTERRUPTION
 from opid_lightning.cli.verbs import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    INTERRUPTION.leave(main(sys.argv[1:]))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from opid_lightning.checkpoints import plain_values
+from opid_lightning.checkpoints import check_readable, plain_values
 from opid_lightning.lm.lora import LoRA, is_of_adapter
 from opid_lightning.lm.merged_weights import base_tensors
 from opid_lightning.lm.policy import PolicySource
@@ -80,6 +80,7 @@ def load_into(policy: Policy, source: PolicySource, checkpoint: Path) -> None:
     Raises ValueError where they are of another policy.
     """
     record = record_of(policy, source)
+    check_readable(checkpoint)
     values = plain_values(checkpoint)
     check_same(values.get(KEY), record, source.path)
     own = {f"model.{name}": value for name, value in policy.model.state_dict().items()}

@@ -12,10 +12,15 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
+from opid_lightning.checksums import (
+    SHARDS_METADATA,
+    DamagedError,
+    check_plain_values,
+    check_whole,
+)
 from opid_lightning.whole_files import DRAFT, written_whole
 
 LAST = "last.ckpt"
-SHARDS_METADATA = "meta.pt"  # what Lightning writes last into a folder of shards
 
 
 class CheckpointFiles(TorchCheckpointIO):
@@ -49,11 +54,24 @@ class CheckpointFiles(TorchCheckpointIO):
         map_location: Callable[..., Any] | None = lambda storage, location: storage,
         weights_only: bool | None = None,
     ) -> dict[str, Any]:
-        """Weights and plain values alone, whatever the caller and the environment say."""
+        """Weights and plain values alone, whatever the caller and the environment say.
+
+        Raises ValueError where a checksum differs: one wrong bit would be trained on.
+        """
         try:
+            if "://" not in str(path):
+                check_whole(Path(path))
             return super().load_checkpoint(path, map_location, weights_only=True)
         except UNREADABLE as error:
-            raise ValueError(why_unreadable(path, error)) from error
+            raise ValueError(f"{why_unreadable(path, error)} {ADVICE}") from error
+
+
+def check_readable(path: Path) -> None:
+    """Raises ValueError for one that differs from what was written."""
+    try:
+        check_whole(path)
+    except DamagedError as error:
+        raise ValueError(f"{why_unreadable(path, error)} {ADVICE}") from error
 
 
 def plain_values(path: str | Path) -> dict[str, Any]:
@@ -64,27 +82,30 @@ def plain_values(path: str | Path) -> dict[str, Any]:
     try:
         values: dict[str, Any] = plainly(Path(path))
     except UNREADABLE as error:
-        raise ValueError(why_unreadable(path, error)) from error
+        raise ValueError(f"{why_unreadable(path, error)} {ADVICE}") from error
     return values
 
 
 def plainly(path: Path) -> Any:
+    check_plain_values(path)
     return torch.load(content(path), map_location="cpu", mmap=True, weights_only=True)
 
 
 # Refused or broken for torch.load; of something else than a run.
-UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError)
+UNREADABLE = (
+    DamagedError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError,
+)  # fmt: skip
+ADVICE = "Resume from another one, or with ckpt_path=last from the newest that can be read."
 
 
 def why_unreadable(path: str | Path, error: Exception) -> str:
-    advice = "Go on from another one, or by ckpt_path=last from the newest that can be read."
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     if isinstance(error, pickle.UnpicklingError):
         return (
             f"The checkpoint {path} is not read: it holds more than weights and plain values, "
-            f"which could run any code, or it is none at all ({reason}). {advice}"
+            f"which could run any code, or it is none at all ({reason})."
         )
-    return f"The checkpoint {path} is damaged ({reason}). {advice}"
+    return f"The checkpoint {path} is damaged ({reason})."
 
 
 def sweep(folder: Path) -> None:
@@ -106,25 +127,39 @@ class Found:
 
 
 def newest_checkpoint(folder: Path) -> tuple[Found | None, list[str]]:
-    """What a run goes on from, and what is wrong with others.
+    """What a run resumes from, and what is wrong with those that would have come before it.
 
     That is `last.ckpt`, unless the run was killed after it had written a checkpoint of more
-    iterations and before it had given it that name.
+    iterations and before it had given it that name, or one of them is damaged.
     """
-    complaints: list[str] = []
+    complaints: dict[Path, str] = {}  # by file: `last.ckpt` is another name of one
+    while newest := newest_readable(folder, complaints):
+        try:
+            check_whole(newest.path)
+        except DamagedError as error:
+            complaints[newest.path.resolve()] = why_unreadable(newest.path, error)
+        else:
+            break
+    return newest, list(complaints.values())
+
+
+def newest_readable(folder: Path, complaints: dict[Path, str]) -> Found | None:
+    """By its plain values; adds what is wrong with others, and leaves out those known as such."""
     newest: Found | None = None
     for path in sorted(folder.glob("[!.]*.ckpt"), key=lambda path: path.name != LAST):
-        if newest and newest.path.name == LAST and written_at(path) <= newest.written_at:
+        if path.resolve() in complaints:
             continue
         try:
+            if newest and newest.path.name == LAST and written_at(path) <= newest.written_at:
+                continue
             found = read(path)
         except FileNotFoundError:
             continue  # the name `last.ckpt`, linked to one that was about to be replaced
         except UNREADABLE as error:
-            complaints.append(why_unreadable(path, error))
+            complaints[path.resolve()] = why_unreadable(path, error)
         else:
             newest = found if newest is None else later(newest, found)
-    return newest, complaints
+    return newest
 
 
 def later(one: Found, other: Found) -> Found:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
+import re
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +19,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from opid_lightning.checkpoints import progress
 from opid_lightning.wandb_key import has_wandb_key
 from opid_lightning.whole_files import written_whole
+
+ID = re.compile(rb"[\w-]{1,64}")  # W&B's own limit
 
 
 class MetricsFile(Logger):
@@ -69,14 +73,30 @@ class MetricsFile(Logger):
 
     def _rows_before(self, step: int) -> list[dict[str, Any]]:
         """Those of the run that this one goes on with; its later steps are done again."""
-        if not self.path.exists():
-            return []
-        with self.path.open(newline="") as file:
-            return [row for row in csv.DictReader(file) if int(row["step"]) < step]
+        return [row for row in read_csv(self.path) if int(row["step"]) < step]
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         names = sorted({name for row in rows for name in row} - {"step", "epoch"})
         write_csv(self.path, ["step", "epoch", *names], rows)
+
+
+def read_csv(path: Path) -> list[dict[str, Any]]:
+    """The rows that `MetricsFile` wrote, none where there is no file; ValueError for others."""
+    if not path.exists():
+        return []
+    try:
+        text = path.read_bytes().decode()
+        if not text.endswith("\n"):
+            raise ValueError("its last line is not whole")
+        header, *rows = csv.reader(io.StringIO(text, newline=""))
+        for row in rows:
+            int(row[header.index("step")])
+        return [dict(zip(header, row, strict=True)) for row in rows]
+    except (ValueError, IndexError, csv.Error) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}), and a run that resumes keeps its rows: put a copy of "
+            "it in its place, or move it away to go on without them."
+        ) from error
 
 
 def write_csv(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -135,4 +155,10 @@ def kept_id(file: Path) -> str:
     if not file.exists():
         with written_whole(file) as draft:
             draft.write(uuid.uuid4().hex[:8])
-    return file.read_text()
+    kept = file.read_bytes()
+    if not ID.fullmatch(kept):
+        raise ValueError(
+            f"{file} is damaged: {kept[:40]!r} is no id of a W&B run. Write the run's id into it, "
+            "or remove it to begin another W&B run."
+        )
+    return kept.decode()

@@ -62,7 +62,13 @@ def commands_from(file: str | Path) -> Commands:
             f"there is no file of commands at {path}: expected a text file with one command a "
             "line, or commands=- to type them"
         )
-    return commands_in(path.read_text(encoding="utf-8").splitlines())
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} is no text in UTF-8 ({error}): expected one command a line"
+        ) from error
+    return commands_in(text.splitlines())
 
 
 def commands_in(lines: Iterable[str]) -> Commands:

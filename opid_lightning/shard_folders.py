@@ -6,8 +6,18 @@ import shutil
 from pathlib import Path
 
 from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.utilities import rank_zero_warn
 
-from opid_lightning.checkpoints import plain_values
+from opid_lightning.checkpoints import ADVICE, plain_values, why_unreadable
+from opid_lightning.checksums import (
+    DamagedError,
+    check_files,
+    checksum_of,
+    checksums_in,
+    shards_of_rank,
+    write_checksums,
+)
+from opid_lightning.ranks import Ranks
 
 SHARDS_OF = "shards_of"  # in a checkpoint: whose shards are beside it
 ONE_FILE = (
@@ -44,6 +54,32 @@ def writer_of(shards: str | Path) -> str:
             "older version. Go on from a checkpoint of one file"
         )
     return str(values[SHARDS_OF])
+
+
+def seal(folder: Path, ranks: Ranks) -> None:
+    """Writes the checksums of what all ranks have written there; all of them call it."""
+    mine = {file.name: checksum_of(file) for file in shards_of_rank(folder.iterdir(), ranks.rank)}
+    parts = ranks.gather(mine)
+    if ranks.rank == 0:
+        write_checksums(folder, {name: part[name] for part in parts for name in part})
+
+
+def check_sealed(folder: Path, ranks: Ranks) -> None:
+    """Raises on all ranks where a file is not what was written; each reads its share of them."""
+    try:
+        checksums = checksums_in(folder)
+        names = ranks.share(sorted(checksums))
+        check_files(folder, {name: checksums[name] for name in names})
+        complaint = ""
+    except DamagedError as error:
+        checksums, complaint = {"": 0}, f"{why_unreadable(folder, error)} {ADVICE}"
+    if complaints := [each for each in ranks.gather(complaint) if each]:
+        raise ValueError(complaints[0])
+    if not checksums:
+        rank_zero_warn(
+            f"{folder} was written by an earlier version and holds no checksums: damage to it "
+            "would not be noticed."
+        )
 
 
 def replace_folder(path: Path, draft: Path) -> None:

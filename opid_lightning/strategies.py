@@ -19,7 +19,8 @@ from torch.optim import Optimizer
 
 from opid_lightning.checkpoints import plain_values
 from opid_lightning.lm.sharding import shard, wrap
-from opid_lightning.shard_folders import SHARDS_OF, replace_folder
+from opid_lightning.ranks import Ranks
+from opid_lightning.shard_folders import SHARDS_OF, check_sealed, replace_folder, seal
 from opid_lightning.whole_files import DRAFT
 
 
@@ -96,6 +97,7 @@ class FSDP2(ModelParallelStrategy):
         draft = path.with_name(f"{DRAFT}{path.name}")
         super().save_checkpoint(checkpoint, draft, storage_options)
         self.barrier()
+        seal(draft, ranks_in(self))
         if self.is_global_zero:
             replace_folder(path, draft)
         self.barrier()
@@ -173,6 +175,9 @@ class FSDP(FSDPStrategy):
         if self._state_dict_type == "sharded":
             checkpoint[SHARDS_OF] = self.shards_of
         super().save_checkpoint(checkpoint, filepath, storage_options)
+        if self._state_dict_type == "sharded":
+            self.barrier()
+            seal(Path(self.broadcast(filepath)), ranks_in(self))
 
     def load_checkpoint(
         self, checkpoint_path: str | Path, weights_only: bool | None = None
@@ -212,9 +217,15 @@ class BatchesAsTheyAre(FSDPPrecision):
 
 
 def check_fits(strategy: Strategy, checkpoint: str | Path) -> None:
-    """Raises where it holds more than weights and plain values, or is of another policy."""
+    """Raises where it is damaged, holds more than plain values, or is of another policy."""
+    if Path(checkpoint).is_dir():
+        check_sealed(Path(checkpoint), ranks_in(strategy))
     values, module = plain_values(checkpoint), cast(Any, strategy.lightning_module)
     module.check_fits(values)
+
+
+def ranks_in(strategy: Any) -> Ranks:
+    return Ranks(strategy.global_rank, strategy.world_size)
 
 
 def check_adapts(strategy: Strategy) -> None:

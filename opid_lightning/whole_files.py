@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,7 +44,7 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
     """
     with _draft_beside(folder) as draft:
         yield draft
-        draft.chmod(0o755)
+        give_usual_modes(draft)
         old = draft.with_name(f"{draft.name}-old")
         with suppress(FileNotFoundError):
             folder.rename(old)
@@ -61,7 +62,7 @@ def folder_made_once(folder: Path) -> Iterator[Path]:
     """
     with _draft_beside(folder) as draft:
         yield draft
-        draft.chmod(0o755)
+        give_usual_modes(draft)
         _rename_unless_there(draft, folder)
 
 
@@ -73,6 +74,18 @@ def _draft_beside(folder: Path) -> Iterator[Path]:
         yield draft
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def give_usual_modes(folder: Path) -> None:
+    """Those that the umask gives: temporary folders, and what safetensors writes, are private."""
+    probe = folder / f"{DRAFT}mode"
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():  # whose target may be somebody else's
+            # Who may read a folder may enter it.
+            path.chmod(mode | (mode & 0o444) >> 2 if path.is_dir() else mode)
 
 
 def _rename_unless_there(draft: Path, folder: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_malicious_checkpoint_is_refused(tmp_path: Path, monkeypatch: pytest.M
 def test_half_a_checkpoint_is_called_damaged(tmp_path: Path) -> None:
     path = write(tmp_path / "epoch=0.ckpt", 1, seconds=1)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=r"epoch=0\.ckpt is damaged .*Go on from another"):
+    with pytest.raises(ValueError, match=r"epoch=0\.ckpt is damaged .*Resume from another"):
         CheckpointFiles().load_checkpoint(path)
 
 

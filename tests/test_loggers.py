@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from opid_lightning.loggers import MetricsFile, WeightsAndBiases
+from opid_lightning.loggers import MetricsFile, WeightsAndBiases, kept_id
 from opid_lightning.wandb_key import has_wandb_key
 
 
@@ -103,3 +104,36 @@ def test_a_run_that_goes_on_goes_on_in_the_same_wandb_run(
     assert ids[0] == ids[1] == (home / "run" / "wandb" / "run_id").read_text()
     assert ids[2] != ids[0]
     assert WeightsAndBiases(str(home))._wandb_init["resume"] == "allow"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[:-4],
+        lambda content: content[:-6],
+        lambda content: content.replace(b"1.0", b"\xff.0"),
+        lambda content: content.replace(b"epoch", b"epo\0h").replace(b"step", b"st\0p"),
+        lambda content: content.replace(b"1.0", b"9" * 200_000),
+    ],
+    ids=["nothing", "half a number", "half a row", "no text", "no step", "a field too long"],
+)
+def test_damaged_metrics_are_refused_and_not_written_over(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    first = MetricsFile(str(tmp_path))
+    first.log_metrics({"loss": 1.0, "epoch": 0}, step=1)
+    first.log_metrics({"loss": 2.0, "epoch": 1}, step=3)
+    damaged = damage(first.path.read_bytes())
+    first.path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"metrics\.csv is damaged .*move it away"):
+        MetricsFile(str(tmp_path)).go_on({"loss": 3.0}, step=5)
+    assert first.path.read_bytes() == damaged
+
+
+def test_a_damaged_id_of_a_wandb_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run_id").write_bytes(b"\xff\0 a")
+    with pytest.raises(ValueError, match=r"run_id is damaged: .* is no id of a W&B run"):
+        kept_id(tmp_path / "run_id")
+    (tmp_path / "run_id").unlink()
+    assert kept_id(tmp_path / "run_id") == kept_id(tmp_path / "run_id")

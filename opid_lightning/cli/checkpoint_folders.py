@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from opid_lightning.cli.errors import UsageError
@@ -14,8 +16,29 @@ LIST = "checkpoint_folders.txt"  # a line each, in a run's folder; inside it rel
 
 def checkpoint_folders(run: Path) -> list[Path]:
     """All in which it may have written."""
-    listed = (run / LIST).read_text().splitlines() if (run / LIST).exists() else []
+    listed = listed_in(run / LIST) if (run / LIST).exists() else []
     return [run / name for name in dict.fromkeys([CHECKPOINTS, *listed])]
+
+
+def listed_in(file: Path) -> list[str]:
+    """Raises UsageError for what cannot be paths."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+        for line in lines:
+            check_path(line)
+    except (ValueError, OSError) as error:
+        raise UsageError(
+            f"{file} is damaged ({error}). It lists the folders of the run's checkpoints, one a "
+            "line: write them again, or remove it where they are all in the run's folder "
+            f"{CHECKPOINTS}."
+        ) from error
+    return lines
+
+
+def check_path(line: str) -> None:
+    """Raises where no file could have that name; whether there is one is another question."""
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        os.lstat(line)
 
 
 def remember_folders(run: Path, folders: Iterable[Path]) -> None:

@@ -24,6 +24,13 @@ from opid_lightning.cli.typed_values import NULLS
 OF_THE_REFERENCE = re.compile(r"\$\{reference\.(\w+)\}")
 OPTIONAL_GROUPS = ("preset", "recipe", "callbacks", "logger")  # null leaves them out
 
+# Also of bytes that are no UTF-8, of numbers with too many digits, and of brackets in brackets.
+NOT_YAML = (yaml.YAMLError, ValueError, OSError, RecursionError)
+
+
+def why_no_yaml(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -55,8 +62,10 @@ def compose_conf(conf: str, choices: Mapping[str, str]) -> Composition:
         with initialize_config_dir(str(file.parent), version_base="1.3"):
             composed = compose(file.stem, overrides)
             sources = sources_of(file, overrides)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+    except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(f"conf={conf} cannot be composed: {error}") from error
+    except NOT_YAML as error:
+        raise UsageError(f"conf={conf} is not YAML: {why_no_yaml(error)}") from error
     tree: Any = OmegaConf.to_container(composed)
     check_suits(tree.pop("suits", {}), choices)
     tree = filled(tree, tree.pop("reference", {}))
@@ -139,7 +148,7 @@ def sources_of(file: Path, overrides: list[str]) -> tuple[Source, ...]:
 
 def source_of(path: Path, package: str = "") -> Source:
     label = f"conf/{path.relative_to(CONF)}" if path.is_relative_to(CONF) else str(path)
-    tree = yaml.safe_load(path.read_text()) or {}
+    tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     tree.pop("defaults", None)
     return Source(label, frozenset(keys_of(tree, package)))
 
@@ -150,9 +159,9 @@ def load_saved(config: str) -> Composition:
     if not path.is_file():
         raise UsageError(f"--config {config}: there is no such file.")
     try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UsageError(f"--config {config} is not YAML: {error}") from error
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except NOT_YAML as error:
+        raise UsageError(f"--config {config} is not YAML: {why_no_yaml(error)}") from error
     if not isinstance(tree, dict):
         raise UsageError(f"--config {config} holds no settings. Expected a run's config.yaml.")
     return Composition(path.stem, from_places(tree), (source_of(path),))

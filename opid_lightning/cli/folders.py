@@ -10,10 +10,10 @@ where.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from opid_lightning.checkpoints import Found, newest_checkpoint
+from opid_lightning.checkpoints import Found, newest_checkpoint, newest_readable
 from opid_lightning.cli.checkpoint_folders import CHECKPOINTS, checkpoint_folders
 from opid_lightning.cli.errors import UsageError
 
@@ -27,6 +27,14 @@ class Placement:
     folder: Path
     checkpoint: str | None
     note: str = ""  # for the user, where `ckpt_path=last` was asked for
+    is_new: bool = False  # whether the folder is named by the time of day
+
+    def absolute(self) -> Placement:
+        """The same wherever an environment changes the working directory to."""
+        checkpoint = self.checkpoint
+        if checkpoint is not None and "://" not in checkpoint:
+            checkpoint = str(Path(checkpoint).absolute())
+        return replace(self, folder=self.folder.absolute(), checkpoint=checkpoint)
 
 
 def place(
@@ -51,12 +59,12 @@ def place(
             return placed_last(run, may_start=bool(asked or recorded))
         checkpoint = placed_last(run, may_start=False).checkpoint
     if verb == "fit":
-        run = run or fresh(Path(recorded).parent if recorded else RUNS / name)
+        is_new, run = not run, run or fresh(Path(recorded).parent if recorded else RUNS / name)
         refuse_to_mix(run, checkpoint)
         refuse_missing(checkpoint)
-        return Placement(run, checkpoint)
+        return Placement(run, checkpoint, is_new=is_new)
     refuse_missing(checkpoint)
-    return Placement(fresh((run or RUNS / name) / verb), checkpoint)
+    return Placement(fresh((run or RUNS / name) / verb), checkpoint, is_new=True)
 
 
 def newest_run(folder: Path) -> Path:
@@ -82,7 +90,10 @@ def placed_last(run: Path, may_start: bool) -> Placement:
         note = f"ckpt_path=last: going on from {found.path}, after iteration {number}."
         return Placement(run, str(found.path), " ".join([note, *complaints]))
     if complaints:
-        raise UsageError(f"ckpt_path=last: no checkpoint can be read. {' '.join(complaints)}")
+        raise UsageError(
+            f"ckpt_path=last: no checkpoint can be read. {' '.join(complaints)} Put a copy of one "
+            f"into {run / CHECKPOINTS}, or begin anew with another trainer.default_root_dir."
+        )
     if may_start:
         note = f"ckpt_path=last: {run} has no checkpoint yet; starting from the beginning."
         return Placement(run, None, note)
@@ -98,6 +109,23 @@ def newest_of(run: Path) -> tuple[Found | None, list[str]]:
     found = [newest for newest, _ in places if newest]
     newest = max(found, key=lambda each: (each.written_at, each.iterations), default=None)
     return newest, [complaint for _, complaints in places for complaint in complaints]
+
+
+def kept_of(verb: str, run: Path) -> str:
+    """What a run keeps that is ended now, and how it is resumed."""
+    if verb != "fit":
+        return f"An evaluation is not resumed: run {verb} again."
+    # Weights are not read for a sentence; who resumes checks them.
+    found = [newest_readable(folder, {}) for folder in checkpoint_folders(run)]
+    newest = max(filter(None, found), key=lambda each: each.written_at, default=None)
+    resume = f"Resume with the same command and trainer.default_root_dir={run} ckpt_path=last."
+    if newest is None:
+        return f"No iteration was finished, so that the run begins anew. {resume}"
+    return (
+        f"Kept: the checkpoint after iteration {newest.iterations} ({newest.path}), the metrics "
+        "up to it, and all analyses that were paid for. What was begun of the next iteration is "
+        f"played again. {resume}"
+    )
 
 
 def fresh(parent: Path) -> Path:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
+
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from opid_lightning.cli.errors import UsageError
 
 LAUNCHERS = (TorchElasticEnvironment, SLURMEnvironment)
+
+
+def is_first_process() -> bool:
+    """Whether this is rank 0 of its run, as far as its environment says; alone, it is."""
+    others = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK")
+    if any(int(os.environ.get(name) or 0) for name in others):
+        return False
+    is_of_slurm = SLURMEnvironment.detect() and "RANK" not in os.environ
+    return not is_of_slurm or int(os.environ.get("SLURM_PROCID") or 0) == 0
 
 
 def is_one_of_many(num_nodes: int) -> bool:

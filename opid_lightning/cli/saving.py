@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import lightning
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
 
-from opid_lightning.cli.checkpoint_folders import refuse_foreign, remember_folders
+from opid_lightning.cli.checkpoint_folders import refuse_foreign, remember_folders, within
+from opid_lightning.cli.run_lock import locked
 
 
 class SaveConfig(SaveConfigCallback):
@@ -19,6 +22,10 @@ class SaveConfig(SaveConfigCallback):
     A run that goes on keeps the configuration that it was started with. All is in the run's own
     folder, wherever its first logger writes.
     """
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._held = ExitStack()
 
     def setup(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
@@ -52,4 +59,24 @@ class SaveConfig(SaveConfigCallback):
         checkpoint = trainer.ckpt_path
         refuse_foreign(run, folders, None if checkpoint is None else str(checkpoint))
         if trainer.is_global_zero:
+            self._hold([folder for folder in folders if within(run, folder).is_absolute()])
             remember_folders(run, folders)
+
+    def _hold(self, folders: list[Path]) -> None:
+        """Those outside the run's own folder, which is held already."""
+        for folder in dict.fromkeys(folders):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._held.enter_context(locked(folder))
+
+    def teardown(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
+    ) -> None:
+        self._held.close()
+
+    def on_exception(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        exception: BaseException,
+    ) -> None:
+        self._held.close()

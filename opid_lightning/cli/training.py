@@ -7,6 +7,7 @@ import os
 import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,14 @@ from opid_lightning.cli.configuration import Configuration, configure
 from opid_lightning.cli.errors import UsageError, own_error
 from opid_lightning.cli.explanation import explain, explain_trainer, locate_mentioned
 from opid_lightning.cli.fitting import fitted
-from opid_lightning.cli.folders import Placement, place
-from opid_lightning.cli.launch import check_folder_is_named
+from opid_lightning.cli.folders import Placement, kept_of, place
+from opid_lightning.cli.interruption import INTERRUPTION
+from opid_lightning.cli.launch import check_folder_is_named, is_first_process
 from opid_lightning.cli.names import place_of, to_places
 from opid_lightning.cli.results import results_table
+from opid_lightning.cli.run_lock import claimed
 from opid_lightning.cli.saving import SaveConfig
+from opid_lightning.cli.trainer_signals import answer_signals
 from opid_lightning.cli.typed_values import dumped
 from opid_lightning.cli.validation import check_names
 from opid_lightning.datamodule import RolloutDataModule
@@ -56,12 +60,26 @@ def run(arguments: Arguments) -> None:
         OPIDCLI(arguments, Configuration("", {}, (), ()))
     configuration = configure(arguments)
     refuse_lost_settings(arguments, configuration)
-    placement = placement_of(arguments, configuration)
-    configuration.tree.setdefault("trainer", {})["default_root_dir"] = str(placement.folder)
-    configuration.tree["ckpt_path"] = placement.checkpoint
-    if placement.note:
-        rank_zero_info(placement.note)
-    OPIDCLI(arguments, configuration)
+    with chosen_place(arguments, configuration) as placement:
+        configuration.tree.setdefault("trainer", {})["default_root_dir"] = str(placement.folder)
+        configuration.tree["ckpt_path"] = placement.checkpoint
+        if placement.note:
+            rank_zero_info(placement.note)
+        INTERRUPTION.is_silent = not is_first_process()
+        INTERRUPTION.kept = lambda: kept_of(arguments.verb, placement.folder)
+        OPIDCLI(arguments, configuration)
+
+
+def chosen_place(
+    arguments: Arguments, configuration: Configuration
+) -> AbstractContextManager[Placement]:
+    """Held by the first of a run's processes, where anything is written at all."""
+
+    def find() -> Placement:
+        return placement_of(arguments, configuration).absolute()
+
+    only_prints = any(flag.startswith("--print_config") for flag in arguments.flags)
+    return nullcontext(find()) if only_prints or not is_first_process() else claimed(find)
 
 
 def quieten_libraries() -> None:
@@ -223,7 +241,7 @@ class OPIDCLI(LightningCLI):
         refuse_twins(built["callbacks"])
         loggers = [make(built["trainer"]["default_root_dir"]) for make in built["logger"].values()]
         try:
-            return super().instantiate_trainer(
+            trainer = super().instantiate_trainer(
                 logger=loggers or False,
                 callbacks=list(built["callbacks"].values()),
                 plugins=with_checkpoint_files(built["trainer"].get("plugins")),
@@ -232,6 +250,8 @@ class OPIDCLI(LightningCLI):
         except (*OF_TRAINERS, MisconfigurationException) as error:
             # It has no settings but those of the user.
             raise UsageError(explain_trainer(str(error), self.configuration)) from error
+        answer_signals(trainer)
+        return trainer
 
 
 def refuse_twins(callbacks: Mapping[str, lightning.Callback]) -> None:

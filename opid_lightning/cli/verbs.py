@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from opid_lightning.cli.arguments import Arguments, parse
 from opid_lightning.cli.choices import configurations, groups
 from opid_lightning.cli.errors import UsageError, is_for_the_user, nearest
+from opid_lightning.cli.interruption import INTERRUPTION, Interrupted
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,16 @@ VERBS = {
 
 
 def main(typed: Sequence[str]) -> int:
-    """Runs what was typed; 2 where it cannot be run as typed."""
+    """Runs what was typed; 2 where it cannot be run as typed, 128 + n where signal n ended it."""
+    with INTERRUPTION.listening():
+        try:
+            return perform(typed)
+        except Interrupted as end:
+            INTERRUPTION.tell(end.number)
+            return 128 + end.number
+
+
+def perform(typed: Sequence[str]) -> int:
     if not typed or typed[0] in ("-h", "--help"):
         print(overview())
         return 0

@@ -104,7 +104,13 @@ class Index:
         self.stamp = str(card["stamp"])
         self.keeps_texts = bool(card["texts"])
         self._size = int(str(card["documents"]))
-        index = tantivy.Index.open(str(folder))
+        try:
+            index = tantivy.Index.open(str(folder))
+        except ValueError as error:
+            raise ValueError(
+                f"the index in {folder} is damaged ({error}): remove the folder, and it is built "
+                "again"
+            ) from error
         index.register_tokenizer("terms", analyzer())
         self._schema = index.schema
         self._searcher = index.searcher()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from opid_lightning.sampling.weights import (
     trainer_logprobs,
     weights_of,
 )
+from opid_lightning.temporary_folder import temporary_folder
 from opid_lightning.types import Policy, TokenIds
 
 
@@ -84,8 +84,8 @@ class FileTransfer:
         """For as long as the block lasts: a server that is restarted meanwhile needs it again."""
         from safetensors.torch import save_file
 
-        with tempfile.TemporaryDirectory(prefix="opid_lightning-", dir=folder) as place:
-            path = Path(place) / "weights.safetensors"
+        with temporary_folder(folder) as place:
+            path = place / "weights.safetensors"
             # Tied tensors share memory, which the format refuses, and servers want both.
             save_file({name: tensor.clone() for name, tensor in weights_of(policy)}, path)
             yield cls(path, manifest_of(weights_of(policy)))

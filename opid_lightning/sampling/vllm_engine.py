@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +27,7 @@ from opid_lightning.sampling.weights import (
     weights_of,
 )
 from opid_lightning.servers.vllm import INSTALL
+from opid_lightning.temporary_folder import temporary_folder
 from opid_lightning.types import Policy, TokenIds
 
 # Read once, when vLLM is imported. Its worker must live in this process, where the weights are;
@@ -98,12 +97,12 @@ class Engine:
         import_vllm()
         threads, set_threads = torch.get_num_threads(), torch.set_num_threads
         with (
-            tempfile.TemporaryDirectory(prefix="opid_lightning-") as folder,
+            temporary_folder() as folder,
             own_random_state(),
             on_device(own_device()),
         ):
-            describe(policy, Path(folder))
-            engine = cls(start(folder, arguments))
+            describe(policy, folder)
+            engine = cls(start(str(folder), arguments))
             engine.try_out(policy)
         # On CPU it replaces the function by one that does nothing, for the whole process.
         torch.set_num_threads = set_threads

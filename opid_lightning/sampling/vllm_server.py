@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -71,6 +72,8 @@ class VLLMServer:
         check_range("sampler.max_losses", self.max_losses, at_least=1)
         for name in ("start_timeout_s", "answer_timeout_s"):
             check_range(f"sampler.{name}", getattr(self, name), above=0, at_most=LONGEST_S)
+        if self.sync_folder is not None:  # environments may change the working directory
+            object.__setattr__(self, "sync_folder", os.path.abspath(self.sync_folder))
         self._check_whose_servers()
 
     def _check_whose_servers(self) -> None:

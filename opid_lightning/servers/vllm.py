@@ -69,7 +69,7 @@ def memory_arguments(memory_share: float, cache_gib: float) -> dict[str, Any]:
 
 def log_folder(asked: str | None) -> Path:
     if asked is not None:
-        folder = Path(asked).expanduser()
+        folder = Path(asked).expanduser().absolute()
         folder.mkdir(parents=True, exist_ok=True)
     else:
         folder = Path(tempfile.mkdtemp(prefix="opid_lightning-servers-"))

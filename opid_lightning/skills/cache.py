@@ -164,7 +164,7 @@ def read_answer(skills: str | None, failure: str, detail: str, place: str) -> An
         content = json.loads(skills)
         step_skills = {int(index): str(text) for index, text in content["step_skills"].items()}
         found = Skills(content["episode_skill"], step_skills, content["episode_summary"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{place} cannot be read ({type(error).__name__}: {error}); delete that row of the "
             "table `answers`, or use another file."

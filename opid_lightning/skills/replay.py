@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from opid_lightning.skills.analysis_file import open_to_read
+from opid_lightning.skills.analysis_file import open_to_read, refusal
 from opid_lightning.skills.cache import read_answer, trajectory_key
 from opid_lightning.types import Analysis, Trajectory
 
@@ -56,16 +57,20 @@ def read_file(path: Path, identity: str | None) -> dict[Recorded, Analysis]:
             "analyses.sqlite in its folder, or where SkillExtraction's setting `cache` says."
         )
     with closing(open_to_read(path)) as connection:
-        rows = connection.execute(
-            "SELECT trajectory_key, candidates, skills, failure, detail, key FROM answers "
-            "WHERE identity = ? OR ? IS NULL ORDER BY number",
-            (identity, identity),
-        ).fetchall()
+        try:
+            rows = connection.execute(
+                "SELECT trajectory_key, candidates, skills, failure, detail, key FROM answers "
+                "WHERE identity = ? OR ? IS NULL ORDER BY number",
+                (identity, identity),
+            ).fetchall()
+            candidates_of = {row[1]: tuple(json.loads(row[1])) for row in rows}
+        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+            raise refusal(path, f"it is damaged: {error}") from error
     if not rows:
         whose = f" of the analyst {identity}" if identity else ""
         raise ValueError(f"Replay.path is {str(path)!r}, which holds no analyses{whose}.")
     return {
-        (trajectory, tuple(json.loads(candidates))): read_answer(
+        (trajectory, candidates_of[candidates]): read_answer(
             skills, failure, detail, f"{path}, answer {key}"
         )
         for trajectory, candidates, skills, failure, detail, key in rows

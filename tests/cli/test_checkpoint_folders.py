@@ -88,7 +88,8 @@ def test_a_folder_of_another_runs_checkpoints_is_refused(
     shared = "callbacks.checkpoint.dirpath=shared"
     assert fit(Path("a"), 1, shared) == 0
     assert fit(Path("b"), 1, shared) == 2
-    assert "shared already holds checkpoints, which b has not written" in complaint(capsys)
+    refusal = f"shared already holds checkpoints, which {Path('b').absolute()} has not written"
+    assert refusal in complaint(capsys)
     assert resumed(Path("a"), 2, shared) == 0
     typed = ("ckpt_path=shared/last.ckpt", "trainer.default_root_dir=a", shared)
     assert main(["fit", *SETTINGS, *typed, "trainer.max_epochs=3"]) == 0
@@ -127,3 +128,12 @@ def test_a_folder_is_foreign_only_where_it_holds_checkpoints() -> None:
     with pytest.raises(UsageError, match="other already holds checkpoints"):
         refuse_foreign(run, [other], None)
     refuse_foreign(run, [other], str(written))
+
+
+@pytest.mark.parametrize("content", [b"\xff\n", b"a\0b\n", b"a" * 300])
+def test_a_damaged_list_of_folders_is_named(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoint_folders.txt").write_bytes(content)
+    assert fit(tmp_path, 1, "ckpt_path=last") == 2
+    assert "checkpoint_folders.txt is damaged" in complaint(capsys)

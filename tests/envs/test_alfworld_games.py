@@ -203,6 +203,7 @@ def play_error(game: Path, engine: Literal["native", "textworld"] = "native") ->
     [
         ("", "it is no JSON"),
         ('{"pddl_domain": "(define', "it is no JSON"),
+        ("[" * 100_000, "it is no JSON"),
         ("[1, 2]", "pddl_domain, grammar, pddl_problem are missing"),
         ('{"pddl_domain": "d", "grammar": "g"}', "the texts pddl_problem are missing"),
         (

@@ -220,3 +220,10 @@ def test_an_index_of_another_version_is_built_again(tmp_path: Path) -> None:
     card.write_text(card.read_text().replace(f'"version": {VERSION}', '"version": 1'))
     assert not is_built(tmp_path / "i", "a")
     assert len(open_or_build(lambda: SHOPS[:2], tmp_path / "i", "a")) == 2
+
+
+def test_a_damaged_index_is_named_with_what_to_do(tmp_path: Path) -> None:
+    build_index(SHOPS, tmp_path / "i")
+    (tmp_path / "i" / "meta.json").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match=r"/i is damaged .*remove the folder"):
+        Index.open(tmp_path / "i")

@@ -78,7 +78,7 @@ def read_game(game: Path) -> dict[str, Any]:
         data: dict[str, Any] = json.loads(game.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise corrupt_game(game, "the file is gone") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise corrupt_game(game, f"it is no JSON: {error}") from error
     missing = [
         key for key in _KEYS if not (isinstance(data, dict) and isinstance(data.get(key), str))

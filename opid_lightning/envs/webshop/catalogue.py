@@ -18,7 +18,7 @@ from opid_lightning.envs.webshop.goals import GoalKind, num_goals
 from opid_lightning.envs.webshop.products import Product
 from opid_lightning.envs.webshop.progress import counted
 from opid_lightning.envs.webshop.splits import GoalSource, GoalTasks, split_sizes
-from opid_lightning.envs.webshop.store import ProductStore, write_products
+from opid_lightning.envs.webshop.store import ProductStore, reading, write_products
 from opid_lightning.protocols import Split
 from opid_lightning.retrieval import VERSION as INDEX_VERSION
 from opid_lightning.retrieval import Document, Index, build_index
@@ -88,12 +88,13 @@ class Catalogue:
     def _read_sources(self, kind: GoalKind) -> list[GoalSource]:
         """The products that have goals of this kind, in the catalogue's order."""
         column = _GOAL_KINDS.index(kind)
-        rows = json.loads((self.folder / "goals.json").read_text(encoding="utf-8"))
-        return [
-            GoalSource(name, category, tuple(sizes[column]))
-            for name, category, sizes in rows
-            if any(sizes[column])
-        ]
+        file = self.folder / "goals.json"
+        with reading(file):
+            return [
+                GoalSource(name, category, tuple(sizes[column]))
+                for name, category, sizes in json.loads(file.read_text(encoding="utf-8"))
+                if any(sizes[column])
+            ]
 
     def _list_tasks(self, split: Split, kind: GoalKind) -> GoalTasks:
         return GoalTasks.of(split, self.sources(kind))

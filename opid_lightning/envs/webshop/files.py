@@ -108,12 +108,16 @@ def _needed(path: Path | None, folder: Path | None, pattern: str, name: str) -> 
     return path
 
 
+# Also of texts that are no UTF-8, and of lists in lists.
+NO_JSON = (ijson.JSONError, UnicodeError, RecursionError, OverflowError)
+
+
 def _items(path: Path) -> Iterator[Any]:
     with path.open("rb") as file:
         _check_begin(file, path, b"[", "a list of items")
         try:
             yield from ijson.items(file, "item", use_float=True)
-        except ijson.JSONError as error:
+        except NO_JSON as error:
             raise _no_json(path, error) from error
 
 
@@ -122,7 +126,7 @@ def _pairs(path: Path) -> Iterator[tuple[str, Any]]:
         _check_begin(file, path, b"{", "an object by asin")
         try:
             yield from ijson.kvitems(file, "", use_float=True)
-        except ijson.JSONError as error:
+        except NO_JSON as error:
             raise _no_json(path, error) from error
 
 

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -34,33 +34,49 @@ def write_products(path: Path, products: Iterable[Product]) -> Iterator[Product]
         table.commit()
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raises ValueError where a file of a kept catalogue is damaged."""
+    try:
+        yield
+    except (sqlite3.Error, zlib.error, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): remove the folder {path.parent}, and the catalogue is "
+            "made again"
+        ) from error
+
+
 class ProductStore:
     """Open for reading, from any thread."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.Lock()
         self._table = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
         self.get = lru_cache(_NUM_KEPT)(self._read)
 
     def __len__(self) -> int:
-        with self._lock:
+        with reading(self._path), self._lock:
             count = self._table.execute("SELECT COUNT(*) FROM products").fetchone()
         return int(count[0])
 
     def __iter__(self) -> Iterator[Product]:
         """In the order they were written."""
         for place in range(len(self)):
-            with self._lock:
-                row = self._table.execute(
-                    "SELECT record FROM products WHERE place = ?", (place,)
-                ).fetchone()
-            yield Product.from_json(zlib.decompress(row[0]))
+            with reading(self._path):
+                with self._lock:
+                    row = self._table.execute(
+                        "SELECT record FROM products WHERE place = ?", (place,)
+                    ).fetchone()
+                product = Product.from_json(zlib.decompress(row[0]))
+            yield product
 
     def _read(self, product_id: str) -> Product:
-        with self._lock:
+        with reading(self._path), self._lock:
             row = self._table.execute(
                 "SELECT record FROM products WHERE id = ?", (product_id,)
             ).fetchone()
         if row is None:
             raise ValueError(f"there is no product {product_id!r} in this catalogue")
-        return Product.from_json(zlib.decompress(row[0]))
+        with reading(self._path):
+            return Product.from_json(zlib.decompress(row[0]))

@@ -8,12 +8,19 @@ from typing import Any
 import pytest
 
 from opid_lightning.envs.webshop import WebShop
+from opid_lightning.envs.webshop.catalogue import Catalogue
 from opid_lightning.envs.webshop.products import MalformedItemError, Product, product_from
 from tests.envs.webshop.shop import DRESS, LAMP, SHIRT, attributes, items, wishes, write_shop
 
 
 def names(env: WebShop) -> list[str]:
     return [product.id for product in env._catalogue.products]
+
+
+def look_at_all(folder: Path) -> None:
+    catalogue = Catalogue(folder)
+    catalogue.sources("synthetic")
+    list(catalogue.products)
 
 
 def test_a_folder_without_the_files_is_refused(tmp_path: Path) -> None:
@@ -46,6 +53,26 @@ def test_files_that_are_no_whole_json_are_refused_and_leave_nothing(
     with pytest.raises(ValueError, match=r"items_shuffle.json (begins with|is not whole JSON)"):
         env.tasks("train")
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" + b"\xff\xfe" * 9, b'[{"asin": "\xff\xfe"}]'],
+)
+def test_files_of_bytes_that_are_no_json_are_refused(tmp_path: Path, content: bytes) -> None:
+    env = WebShop(**write_shop(tmp_path))
+    (tmp_path / "items_shuffle.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"items_shuffle\.json is not whole JSON"):
+        env.tasks("train")
+
+
+@pytest.mark.parametrize("name", ["products.sqlite", "goals.json", "index/meta.json"])
+def test_a_damaged_catalogue_is_named_with_what_to_do(tmp_path: Path, name: str) -> None:
+    WebShop(**write_shop(tmp_path)).tasks("train")
+    (made,) = (tmp_path / "cache").iterdir()
+    (made / name).write_bytes(b"\xff" + (made / name).read_bytes()[1:])
+    with pytest.raises(ValueError, match=rf"{made}.* is damaged .*remove the folder"):
+        look_at_all(made)
 
 
 def test_attributes_that_are_no_object_are_refused(tmp_path: Path) -> None:
