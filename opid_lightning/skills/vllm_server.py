@@ -17,7 +17,8 @@ from opid_lightning.value_checks import LONGEST_S, check_range
 
 # What a weak model needs: where JSON allows whitespace, it would write nothing else.
 STRUCTURED = {"backend": "xgrammar", "disable_any_whitespace": True}
-LOSSES = ("connection_lost", "server_error")  # failures that a server's end may be behind
+# Failures that a server's end may be behind.
+LOSSES = ("connection_lost", "connection_refused", "server_error")
 ASKING = (
     *("model", "temperature", "max_tokens", "timeout_s", "analysis_timeout_s", "max_step_skills"),
     *("max_characters", "max_record_characters", "gamma", "repairs", "retries"),
