@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from opid_lightning.skills.analysis_file import open_to_read
-from opid_lightning.skills.cache import read_answer, trajectory_key
+from opid_lightning.skills.analysis_file import open_to_read, refusal
+from opid_lightning.skills.analysis_rows import read_answer
+from opid_lightning.skills.cache import trajectory_key
+from opid_lightning.skills.parsing import AnalysisError
 from opid_lightning.types import Analysis, Trajectory
 
-Recorded = tuple[str, tuple[int, ...]]  # the trajectory's key, and its candidates
+Recorded = tuple[str, str]  # the trajectory's key, and its candidates as JSON
+
+ANSWERS = (
+    "SELECT trajectory_key, candidates, skills, failure, detail FROM answers "
+    "WHERE identity = ? OR ? IS NULL ORDER BY number"
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class Replay:
         """Holds nothing open."""
 
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
-        analysis = self.analyses.get((trajectory_key(trajectory), tuple(candidates)))
+        analysis = self.analyses.get((trajectory_key(trajectory), json.dumps(list(candidates))))
         if analysis is None:
             return Analysis(None, "not_recorded", f"{self.path} has none of {trajectory.id}")
         return analysis
@@ -56,17 +64,20 @@ def read_file(path: Path, identity: str | None) -> dict[Recorded, Analysis]:
             "analyses.sqlite in its folder, or where SkillExtraction's setting `cache` says."
         )
     with closing(open_to_read(path)) as connection:
-        rows = connection.execute(
-            "SELECT trajectory_key, candidates, skills, failure, detail, key FROM answers "
-            "WHERE identity = ? OR ? IS NULL ORDER BY number",
-            (identity, identity),
-        ).fetchall()
+        try:
+            rows = connection.execute(ANSWERS, (identity, identity)).fetchall()
+        except sqlite3.Error as error:
+            raise refusal(path, error) from error
     if not rows:
         whose = f" of the analyst {identity}" if identity else ""
         raise ValueError(f"Replay.path is {str(path)!r}, which holds no analyses{whose}.")
-    return {
-        (trajectory, tuple(json.loads(candidates))): read_answer(
-            skills, failure, detail, f"{path}, answer {key}"
-        )
-        for trajectory, candidates, skills, failure, detail, key in rows
-    }
+    return dict(recorded(*row) for row in rows)
+
+
+def recorded(trajectory: str, candidates: str, *answer: str) -> tuple[Recorded, Analysis]:
+    """An answer that fails the checks of a reply is a failure, as the reply would be."""
+    try:
+        analysis = read_answer(candidates, *answer)
+    except AnalysisError as error:
+        analysis = Analysis(None, error.reason, error.detail)
+    return (trajectory, candidates), analysis
