@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from opid_lightning.child_environment import child_environment
 from opid_lightning.protocols import Environment
 
 ZYGOTE = Path(__file__).with_name("zygote.py")
@@ -39,7 +39,7 @@ class ZygoteProcess:
         self._lock = Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-u", "-P", str(ZYGOTE), str(theirs.fileno())],
-            env={**ONE_THREAD, **os.environ},
+            env={**ONE_THREAD, **child_environment()},
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,  # Ctrl-C is for the trainer, which ends it in turn
@@ -49,6 +49,10 @@ class ZygoteProcess:
         if problem := self._problem((sys.path, payload), timeout_s):
             self.stop()
             raise ValueError(f"{name} cannot be built in a worker process: {problem}\n{INSTEAD}")
+
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
 
     def _problem(self, told: tuple[list[str], bytes], timeout_s: float) -> str:
         try:
