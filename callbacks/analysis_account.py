@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from opid_lightning.skills.stream import Outcome
+from opid_lightning.callbacks.analysis_failures import reasons_of
+from opid_lightning.skills.cache import CacheFaults
+from opid_lightning.skills.stream import OVER_BUDGET, Outcome
 from opid_lightning.types import Usage
 
-NEVER_ANSWERED = ("late", "budget")
+NEVER_ANSWERED = ("late", OVER_BUDGET)
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class Account:
     first_s: float | None = None  # from the start of the rollout to the first answer
     last_s: float | None = None
     exposed_s: float = 0.0  # waited after the end of the rollout
+    over_budget: int = 0  # not submitted, as nothing more may be spent
+    unstored: int = 0  # that the file of analyses could not take when they came
+    rejected: int = 0  # that the file held, and that failed the checks of a reply
 
     def __add__(self, other: Account) -> Account:
         """Counts and waiting add up; the first answer of a run is its soonest, the last its
@@ -41,6 +46,9 @@ class Account:
             min(known(self.first_s, other.first_s), default=None),
             max(known(self.last_s, other.last_s), default=None),
             self.exposed_s + other.exposed_s,
+            self.over_budget + other.over_budget,
+            self.unstored + other.unstored,
+            self.rejected + other.rejected,
         )
 
     @property
@@ -56,6 +64,9 @@ class Account:
             "late": self.late,
             "failed": self.submitted - self.succeeded,
             **{f"failed_{reason}": number for reason, number in self.failed.items()},
+            "over_budget": self.over_budget,
+            "unstored": self.unstored,
+            "rejected": self.rejected,
             "dropped_step_skills": self.dropped_step_skills,
             **dataclasses.asdict(self.usage),
             "exposed_s": self.exposed_s,
@@ -88,17 +99,19 @@ def account_of(
     usage: Usage,
     exposed_s: float,
     num_dropped: int = 0,
+    faults: CacheFaults = CacheFaults(),
 ) -> Account:
     """Of one iteration, whose rollout began then on the clock of the outcomes."""
+    num_over_budget = sum(o.analysis.failure == OVER_BUDGET for o in outcomes.values())
     successes = [outcome for outcome in outcomes.values() if outcome.analysis.skills is not None]
-    failures = Counter(o.analysis.failure for o in outcomes.values() if o.analysis.skills is None)
+    failures = Counter(reason for reason in reasons_of(outcomes) if reason)
     answered = [
         outcome.ended_at - began_at
         for outcome in outcomes.values()
         if outcome.analysis.failure not in NEVER_ANSWERED
     ]
     return Account(
-        submitted=len(outcomes),
+        submitted=len(outcomes) - num_over_budget,
         succeeded=len(successes),
         cached=sum(outcome.is_cached for outcome in successes),
         failed=dict(sorted(failures.items())),
@@ -107,6 +120,8 @@ def account_of(
         first_s=min(answered, default=None),
         last_s=max(answered, default=None),
         exposed_s=exposed_s,
+        over_budget=num_over_budget,
+        **dataclasses.asdict(faults),
     )
 
 
@@ -119,6 +134,8 @@ def summary(account: Account, spent: Usage) -> str:
     ]
     if failed:
         lines.append(f"  failed: {failed}")
+    if account.over_budget:
+        lines.append(f"  not asked, as the budget was used up: {account.over_budget}")
     if spent.requests:
         lines.append(
             f"  asked: {spent.requests} requests ({spent.retries} retries, {spent.repairs} "

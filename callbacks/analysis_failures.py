@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from opid_lightning.skills.stream import Outcome
+from opid_lightning.skills.stream import OVER_BUDGET, Outcome
 from opid_lightning.value_checks import check_range
 
 OnLowSuccess = Literal["stop", "continue"]
@@ -17,9 +17,12 @@ OnLowSuccess = Literal["stop", "continue"]
 # What could help, by the reason of the failure; of others the analyst is at fault.
 REMEDIES = {
     "late": "raise callbacks.skill_extraction.deadline_s or .max_workers",
-    "budget": "raise callbacks.skill_extraction.budget or .max_tokens_spent",
     "timeout": "raise analyst.timeout_s and analyst.analysis_timeout_s",
     "rate_limited": "lower callbacks.skill_extraction.max_workers",
+    **dict.fromkeys(
+        ("connection_lost", "connection_refused", "unresolved_host", "server_error"),
+        "keep the analyst's server up, or raise analyst.retries",
+    ),
     "truncated": "raise analyst.max_tokens",
     "context_too_long": "set analyst.max_record_characters",
     "not_recorded": "replay the file of a run of the same settings and seed",
@@ -96,6 +99,6 @@ class Recent:
 
 
 def reasons_of(outcomes: Mapping[str, Outcome]) -> list[str]:
-    """The failure of each, blank of a success, in the order in which they ended."""
+    """The failure of each that was asked, blank of a success, in the order in which they ended."""
     ended = sorted(outcomes.values(), key=lambda outcome: outcome.ended_at)
-    return [outcome.analysis.failure for outcome in ended]
+    return [o.analysis.failure for o in ended if o.analysis.failure != OVER_BUDGET]

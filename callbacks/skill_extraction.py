@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_warn
 
 from opid_lightning.callbacks.analysis_account import Account, account_of, of_all_ranks, summary
 from opid_lightning.callbacks.analysis_failures import (
@@ -24,7 +25,7 @@ from opid_lightning.learning.critical_steps import CriticalSteps
 from opid_lightning.protocols import Analyst, AsksPolicy, Voice
 from opid_lightning.skills.budget import Budget
 from opid_lightning.skills.cache import AnalysisCache
-from opid_lightning.skills.stream import AnalysisStream, Outcome
+from opid_lightning.skills.stream import OVER_BUDGET, AnalysisStream, Outcome
 from opid_lightning.types import Hindsight, Trajectory
 from opid_lightning.value_checks import LONGEST_S, check_range
 
@@ -53,6 +54,7 @@ class SkillExtraction(RolloutCallback):
         cache: a file that keeps all analyses, so that none is paid for twice; several runs may
             share it. None is `analyses.sqlite` in the run's folder.
         budget: the cost at which nothing more is asked; what a resumed run spent before counts.
+            The run then continues without new skills.
         max_tokens_spent: the same in tokens of prompts and completions.
         min_success_share: of the last `window` analyses, how many at least have to succeed.
         window: analyses over which that share is taken.
@@ -91,6 +93,7 @@ class SkillExtraction(RolloutCallback):
         self._stream: AnalysisStream | None = None
         self._voice: Voice | None = None  # of the rollout, where the analyst asks the policy
         self._began_at = 0.0
+        self._is_over_budget = False
         self._metrics: dict[str, float] = {}
 
     def on_fit_start(
@@ -128,15 +131,26 @@ class SkillExtraction(RolloutCallback):
         outcomes, num_dropped = self._outcomes(trainer, self._stream, trajectories)
         exposed_s = time.monotonic() - ended_at
         spent = self._stream.newly_spent()
-        account = account_of(outcomes, self._began_at, spent, exposed_s, num_dropped)
+        faults = self._stream.new_faults()
+        account = account_of(outcomes, self._began_at, spent, exposed_s, num_dropped, faults)
         # Of all ranks, so that all of them log the same, and stop together.
         parts = ranks_of(trainer).gather((account, reasons_of(outcomes)))
         account = of_all_ranks([account for account, _ in parts])
         self._recent.add(reason for _, reasons in parts for reason in reasons)
         self._metrics = account.metrics()
         self.total += account
+        self._say_over_budget(account.over_budget)
         self.failure_policy.judge(self._recent, iteration_number(trainer) + 1)
         return hindsight_of(outcomes)
+
+    def _say_over_budget(self, num_trajectories: int) -> None:
+        if num_trajectories and not self._is_over_budget:
+            self._is_over_budget = True
+            rank_zero_warn(
+                "The budget for analyses is used up. The run continues without new skills, as "
+                "GRPO where it has none; analysis/over_budget counts these trajectories. To spend "
+                "more, raise callbacks.skill_extraction.budget or .max_tokens_spent."
+            )
 
     def _submit(
         self, trainer: lightning.Trainer, trajectory: Trajectory, candidates: Sequence[int]
@@ -214,7 +228,11 @@ def hindsight_of(outcomes: Mapping[str, Outcome]) -> Hindsight:
     analyses = {name: outcome.analysis for name, outcome in outcomes.items()}
     return Hindsight(
         skills={name: a.skills for name, a in analyses.items() if a.skills is not None},
-        failures={name: a.failure for name, a in analyses.items() if a.skills is None},
+        failures={
+            name: a.failure
+            for name, a in analyses.items()
+            if a.skills is None and a.failure != OVER_BUDGET
+        },
     )
 
 

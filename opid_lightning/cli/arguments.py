@@ -10,6 +10,7 @@ from typing import Any
 from opid_lightning.cli.errors import UsageError
 
 FLAG = re.compile(r"-h|--help|--print_config(=.*)?|--[\w.]+\.help(=.*)?")  # for Lightning CLI
+TRUST = "--trust"
 KEY = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
 
 
@@ -51,10 +52,15 @@ class Arguments:
     removed: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     inputs: tuple[Setting, ...] = ()  # of the verb itself
+    trusts: bool = False  # `--trust`: whatever the configuration names may be imported
 
     @property
     def wants_help(self) -> bool:
         return any(flag in ("-h", "--help") or ".help" in flag for flag in self.flags)
+
+    @property
+    def only_looks(self) -> bool:
+        return any(flag.startswith("--print_config") for flag in self.flags)
 
     def input(self, key: str) -> str | None:
         found = [setting.text for setting in self.inputs if setting.key == key]
@@ -70,7 +76,7 @@ def parse(verb: str, typed: Sequence[str], inputs: Sequence[str] = ()) -> Argume
     settings: list[Setting] = []
     removed: list[str] = []
     flags: list[str] = []
-    words = iter(typed)
+    words = iter(word for word in typed if word != TRUST)
     for word in words:
         if FLAG.fullmatch(word):
             flags.append(word)
@@ -91,6 +97,7 @@ def parse(verb: str, typed: Sequence[str], inputs: Sequence[str] = ()) -> Argume
         removed=tuple(removed),
         flags=tuple(flags),
         inputs=tuple(s for s in settings if s.key in inputs),
+        trusts=TRUST in typed,
     )
 
 

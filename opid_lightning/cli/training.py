@@ -31,6 +31,7 @@ from opid_lightning.cli.errors import UsageError, own_error
 from opid_lightning.cli.explanation import explain, explain_trainer, locate_mentioned
 from opid_lightning.cli.fitting import fitted
 from opid_lightning.cli.folders import Placement, kept_of, place
+from opid_lightning.cli.foreign import check_foreign
 from opid_lightning.cli.interruption import INTERRUPTION
 from opid_lightning.cli.launch import check_folder_is_named, is_first_process
 from opid_lightning.cli.names import place_of, to_places
@@ -181,6 +182,8 @@ class OPIDCLI(LightningCLI):
         placed = to_places(self.configuration.resolved())
         if verb in ("validate", "test"):
             placed.setdefault("verbose", False)  # Lightning's table; `print_results` has our own
+        if said := check_foreign(self.arguments, self.configuration, placed, self._parser(verb)):
+            rank_zero_info(said)
         check_names(self.configuration, placed, self._parser(verb))
         placed = fitted(self.configuration, placed, self._parser(verb), place_of)
         text = dumped(placed)

@@ -108,6 +108,7 @@ settings, as a.b=c or --a.b=c
   trainer.max_epochs=3        iterations; trainer.* are those of Lightning's Trainer
   rollout.group_size=4        also env, sampler, analyst, routing, batching, advantage, loss,
                               policy, optimizer, evaluation, workers, callbacks, logger
+  --trust                     lets doctor and --print_config import what a file names
   seed_everything=1           ckpt_path=last         ~callbacks.skill_extraction
 
 python -m opid_lightning fit --help               all settings with their types

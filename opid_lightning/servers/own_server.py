@@ -44,10 +44,11 @@ class OwnServer:
         gpus: str | None,
         start_timeout_s: float,
         max_restarts: int,
+        variables: Mapping[str, str] | None = None,
     ) -> OwnServer:
         """Not yet started."""
         port = free_port()
-        process = server_process(arguments, port, log, gpus)
+        process = server_process(arguments, port, log, gpus, variables)
         return cls(f"http://{HOST}:{port}", process, start_timeout_s, max_restarts)
 
     def start(self) -> None:

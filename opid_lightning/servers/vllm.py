@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from opid_lightning.child_environment import child_environment
 from opid_lightning.servers.process import ServerProcess
 
 _log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def server_process(
     variables: Mapping[str, str] | None = None,
 ) -> ServerProcess:
     """Not yet started. `gpus` is CUDA_VISIBLE_DEVICES for it, none where it sees all."""
-    environment = {**os.environ, **ENVIRONMENT, **(variables or {})}
+    environment = {**child_environment(), **ENVIRONMENT, **(variables or {})}
     if not torch.cuda.is_available():
         environment |= CPU_ENVIRONMENT
     if gpus is not None:

@@ -10,6 +10,11 @@ APPLICATION_ID = 0x4F504944  # "OPID", in the header of files that are ours
 VERSION = 1
 BUSY_S = 30.0  # how long another process may be writing
 RETRY_S = 0.01
+FIXES = {
+    sqlite3.SQLITE_BUSY: "End the program that holds it, or name another",
+    sqlite3.SQLITE_FULL: "Make room on its disk, or name another",
+    sqlite3.SQLITE_READONLY: "Make it and its folder writable, or name another",
+}
 
 # `answers` has one row for each question, the first that was given. `spending` has one for each
 # analysis that asked a language model, whatever came of it.
@@ -48,16 +53,20 @@ COMMIT;
 """
 
 
-def open_to_write(path: Path) -> sqlite3.Connection:
+def open_to_write(path: Path, busy_s: float = BUSY_S) -> sqlite3.Connection:
     """A connection to the file, which is made where there is none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(
-            path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            path, timeout=busy_s, isolation_level=None, check_same_thread=False
         )
     except (OSError, sqlite3.Error) as error:
-        raise refusal(path, str(error)) from error
+        raise refusal(path, error) from error
     return prepared(connection, path, is_written=True)
+
+
+def set_busy_timeout(connection: sqlite3.Connection, seconds: float) -> None:
+    connection.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
@@ -65,12 +74,13 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     try:
         connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
     except sqlite3.Error as error:
-        raise refusal(path, str(error)) from error
+        raise refusal(path, error) from error
     return prepared(connection, path, is_written=False)
 
 
 def prepared(connection: sqlite3.Connection, path: Path, is_written: bool) -> sqlite3.Connection:
     """The connection, to a file that is ours and whole; any other is closed again."""
+    connection.text_factory = lambda text: text.decode("utf-8", "replace")
     try:
         if is_written and is_blank(connection):
             connection.executescript(SCHEMA)
@@ -81,7 +91,7 @@ def prepared(connection: sqlite3.Connection, path: Path, is_written: bool) -> sq
             connection.execute("PRAGMA synchronous = NORMAL")
     except sqlite3.Error as error:
         connection.close()
-        raise refusal(path, str(error)) from error
+        raise refusal(path, error) from error
     except ValueError:
         connection.close()
         raise
@@ -123,8 +133,10 @@ def pragma(connection: sqlite3.Connection, name: str) -> object:
     return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 
-def refusal(path: Path, reason: str) -> ValueError:
+def refusal(path: Path, reason: str | Exception) -> ValueError:
+    code = getattr(reason, "sqlite_errorcode", 0) & 0xFF
+    fix = FIXES.get(code, "Move it away, or name another")
     return ValueError(
-        f"{path} cannot be used as a file of analyses ({reason}). Move it away, or name another: "
+        f"{path} cannot be used as a file of analyses ({reason}). {fix}: "
         "callbacks.skill_extraction.cache is where they are kept, analyst.path what is replayed."
     )

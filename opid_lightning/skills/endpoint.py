@@ -53,6 +53,7 @@ class Line:
     """
 
     def __init__(self, address: Address, secret: Secret) -> None:
+        self.num_answers = 0  # of all threads
         self._secret = secret
         self._client = make_client(address, secret)
         self._ended = threading.Event()
@@ -71,6 +72,8 @@ class Line:
             # Hidden before it is cut: half a key is no longer found.
             detail = short(self._secret.hide(answer.detail))
             return replace(answer, detail=detail)
+        with self._lock:
+            self.num_answers += 1
         return replace(answer, content=answer.content and self._secret.hide(answer.content))
 
     def pause(self, seconds: float) -> None:

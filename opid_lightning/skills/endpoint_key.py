@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from opid_lightning.child_environment import withhold
 from opid_lightning.protocols import AnalystUnavailableError
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -52,6 +53,7 @@ class Secret:
 
 
 def read_key(address: Address, key_variable: str) -> Secret:
+    withhold(key_variable)
     key = os.environ.get(key_variable, "")
     if not key and address.url == OPENAI_URL:
         raise AnalystUnavailableError(

@@ -10,10 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from opid_lightning.skills.analysis_file import open_to_read, refusal
-from opid_lightning.skills.cache import read_answer, trajectory_key
+from opid_lightning.skills.analysis_rows import read_answer
+from opid_lightning.skills.cache import trajectory_key
+from opid_lightning.skills.parsing import AnalysisError
 from opid_lightning.types import Analysis, Trajectory
 
-Recorded = tuple[str, tuple[int, ...]]  # the trajectory's key, and its candidates
+Recorded = tuple[str, str]  # the trajectory's key, and its candidates as JSON
+
+ANSWERS = (
+    "SELECT trajectory_key, candidates, skills, failure, detail FROM answers "
+    "WHERE identity = ? OR ? IS NULL ORDER BY number"
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Replay:
         """Holds nothing open."""
 
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
-        analysis = self.analyses.get((trajectory_key(trajectory), tuple(candidates)))
+        analysis = self.analyses.get((trajectory_key(trajectory), json.dumps(list(candidates))))
         if analysis is None:
             return Analysis(None, "not_recorded", f"{self.path} has none of {trajectory.id}")
         return analysis
@@ -58,20 +65,19 @@ def read_file(path: Path, identity: str | None) -> dict[Recorded, Analysis]:
         )
     with closing(open_to_read(path)) as connection:
         try:
-            rows = connection.execute(
-                "SELECT trajectory_key, candidates, skills, failure, detail, key FROM answers "
-                "WHERE identity = ? OR ? IS NULL ORDER BY number",
-                (identity, identity),
-            ).fetchall()
-            candidates_of = {row[1]: tuple(json.loads(row[1])) for row in rows}
-        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+            rows = connection.execute(ANSWERS, (identity, identity)).fetchall()
+        except (sqlite3.Error, ValueError) as error:
             raise refusal(path, f"it is damaged: {error}") from error
     if not rows:
         whose = f" of the analyst {identity}" if identity else ""
         raise ValueError(f"Replay.path is {str(path)!r}, which holds no analyses{whose}.")
-    return {
-        (trajectory, candidates_of[candidates]): read_answer(
-            skills, failure, detail, f"{path}, answer {key}"
-        )
-        for trajectory, candidates, skills, failure, detail, key in rows
-    }
+    return dict(recorded(*row) for row in rows)
+
+
+def recorded(trajectory: str, candidates: str, *answer: str) -> tuple[Recorded, Analysis]:
+    """An answer that fails the checks of a reply is a failure, as the reply would be."""
+    try:
+        analysis = read_answer(candidates, *answer)
+    except AnalysisError as error:
+        analysis = Analysis(None, error.reason, error.detail)
+    return (trajectory, candidates), analysis

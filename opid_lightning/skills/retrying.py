@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from opid_lightning.omissions import warn_once
 from opid_lightning.skills.chat_reply import ChatReply
 from opid_lightning.skills.endpoint import Line
 from opid_lightning.skills.endpoint_faults import Fault
 from opid_lightning.types import Usage
 
+log = logging.getLogger(__name__)
 JITTER = random.Random()  # of its own, so that the run's random numbers stay the same
+UNREACHABLE = ("connection_refused", "unresolved_host")
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,9 @@ class Retrying:
 
     A wait that the server asks for is kept, and up to `backoff_s` more, so that not all come back
     at once. Where the next try would come after the deadline there is none.
+
+    A refusal (`stop_run`) of an endpoint that has never answered is final. One that has answered
+    may do so again, so it is asked again; see `lasting` for a refusal that stays.
     """
 
     timeout_s: float  # of one request
@@ -53,20 +61,43 @@ class Retrying:
 
     def __call__(self, line: Line, request: Mapping[str, Any], deadline: float) -> Outcome:
         """`deadline` is on the monotonic clock."""
-        num_retries = 0
-        while True:
+        num_before = line.num_answers
+        for num_retries in itertools.count():
             timeout_s = min(self.timeout_s, deadline - time.monotonic())
             answer = line.complete(request, timeout_s)
-            if isinstance(answer, ChatReply) or answer.remedy != "retry":
-                return Outcome(answer, num_retries)
+            if isinstance(answer, ChatReply) or not may_pass(answer, line):
+                break
             delay_s = self.delay_s(num_retries, answer.retry_after_s)
             if num_retries == self.retries or time.monotonic() + delay_s >= deadline:
-                return Outcome(answer, num_retries)
+                answer = lasting(answer, line.num_answers - num_before)
+                break
             line.pause(delay_s)
-            num_retries += 1
+        return Outcome(answer, num_retries)
 
     def delay_s(self, num_retries: int, retry_after_s: float | None) -> float:
         if retry_after_s is not None:
             return retry_after_s + JITTER.uniform(0.0, self.backoff_s)
         limit = min(self.max_backoff_s, self.backoff_s * 2.0**num_retries)
         return JITTER.uniform(0.0, limit)
+
+
+def may_pass(fault: Fault, line: Line) -> bool:
+    """Whether another try may succeed."""
+    if fault.remedy == "retry":
+        return True
+    is_new = fault.remedy == "stop_run" or fault.failure == "bad_response"
+    if is_new and line.num_answers:
+        warn_once(log, f"The analyst, which has answered before: {fault.failure}. Asking again.")
+        return True
+    return False
+
+
+def lasting(fault: Fault, num_answers: int) -> Fault:
+    """What follows from a fault that stayed; `num_answers` others were answered meanwhile.
+
+    A server that cannot be reached may be restarting, and one that answers others works: both
+    cost this trajectory alone. A refused key or model is refused for all of them.
+    """
+    if fault.failure in UNREACHABLE or num_answers:
+        return replace(fault, remedy="give_up")
+    return fault

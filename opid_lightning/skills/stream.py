@@ -8,11 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from opid_lightning.protocols import Analyst
+from opid_lightning.skills.analysis_rows import checked
 from opid_lightning.skills.budget import Budget
-from opid_lightning.skills.cache import AnalysisCache, Question
+from opid_lightning.skills.cache import AnalysisCache, CacheFaults, Question
+from opid_lightning.skills.parsing import AnalysisError
 from opid_lightning.skills.workers import Workers
 from opid_lightning.types import Analysis, Trajectory, Usage
 
+OVER_BUDGET = "budget"  # the failure of what was not asked, as nothing more may be spent
 POLL_S = 0.002  # between turns of an engine that only turns when it is told to
 
 
@@ -73,6 +76,10 @@ class AnalysisStream:
         with self._settled:
             spent, self._newly_spent = self._newly_spent, Usage()
             return spent
+
+    def new_faults(self) -> CacheFaults:
+        """Of the file of analyses, since this was last asked."""
+        return self.cache.new_faults()
 
     def submit(self, trajectory: Trajectory, candidates: Sequence[int]) -> None:
         """Returns at once. Each trajectory is submitted once between two collects."""
@@ -142,8 +149,8 @@ class AnalysisStream:
 
     def _ask(self, question: Question) -> Outcome:
         if self.budget != Budget() and (exceeded := self.budget.exceeded_by(self.spent)):
-            return Outcome(Analysis(None, "budget", exceeded), False, time.monotonic())
-        analysis = self.analyst(question.trajectory, question.candidates)
+            return Outcome(Analysis(None, OVER_BUDGET, exceeded), False, time.monotonic())
+        analysis = usable(self.analyst(question.trajectory, question.candidates), question)
         if self._is_closed and analysis.skills is None:
             self.cache.book(question, analysis, self.run)  # it failed as its analyst was closed
         else:
@@ -199,3 +206,11 @@ def shared(flight: _Flight, is_first: bool) -> Outcome | None:
     return replace(
         flight.outcome, analysis=replace(flight.outcome.analysis, usage=Usage()), is_cached=True
     )
+
+
+def usable(analysis: Analysis, question: Question) -> Analysis:
+    """What an analyst returned, whichever it is, after the checks of what the cache returns."""
+    try:
+        return checked(analysis, question.candidates)
+    except AnalysisError as error:
+        return Analysis(None, error.reason, error.detail, analysis.usage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -15,9 +16,11 @@ from opid_lightning.skills.openai import OpenAI
 from opid_lightning.types import Analysis, Trajectory
 from opid_lightning.value_checks import LONGEST_S, check_range
 
+SERVERS_KEY = "VLLM_API_KEY"  # the variable that vLLM's servers read
 # What a weak model needs: where JSON allows whitespace, it would write nothing else.
 STRUCTURED = {"backend": "xgrammar", "disable_any_whitespace": True}
-LOSSES = ("connection_lost", "server_error")  # failures that a server's end may be behind
+# Failures that a server's end may be behind.
+LOSSES = ("connection_lost", "connection_refused", "server_error")
 ASKING = (
     *("model", "temperature", "max_tokens", "timeout_s", "analysis_timeout_s", "max_step_skills"),
     *("max_characters", "max_record_characters", "gamma", "repairs", "retries"),
@@ -61,7 +64,7 @@ class VLLMServer:
     gamma: float = 0.95
     repairs: int = 1
     retries: int = 4
-    key_variable: str = "VLLM_API_KEY"  # which vLLM's servers read as well
+    key_variable: str = SERVERS_KEY  # an own server asks for that key
     extra_body: Mapping[str, Any] | None = None  # further settings of sampling, `top_k` and others
     openai: OpenAI = field(init=False, repr=False, compare=False)
     _server: OwnServer | None = field(default=None, init=False, repr=False, compare=False)
@@ -148,7 +151,15 @@ class VLLMServer:
             **self.engine,
         }
         log = log_folder(self.log_folder) / "analyst.log"
-        server = OwnServer.of(arguments, log, self.gpus, self.start_timeout_s, self.max_restarts)
+        server = OwnServer.of(
+            arguments,
+            log,
+            self.gpus,
+            self.start_timeout_s,
+            self.max_restarts,
+            # Its own key, and no other: the server then answers nobody else.
+            {SERVERS_KEY: key} if (key := os.environ.get(self.key_variable)) else {},
+        )
         try:
             server.start()
         except ServerLostError as lost:

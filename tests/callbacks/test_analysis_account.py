@@ -1,6 +1,7 @@
 import pytest
 
 from opid_lightning.callbacks.analysis_account import Account, account_of, of_all_ranks, summary
+from opid_lightning.skills.cache import CacheFaults
 from opid_lightning.skills.stream import Outcome
 from opid_lightning.types import Analysis, Skills, Usage
 
@@ -20,14 +21,16 @@ def test_every_trajectory_counts_once_and_only_answers_have_a_time():
     account = account_of(OUTCOMES, began_at=100.0, usage=USAGE, exposed_s=6.0)
     assert account.submitted == account.succeeded + sum(account.failed.values())
     assert account.metrics() == {
-        "analysis/submitted": 6,
+        "analysis/submitted": 5,
         "analysis/succeeded": 2,
         "analysis/cached": 1,
         "analysis/late": 2,
-        "analysis/failed": 4,
-        "analysis/failed_budget": 1,
+        "analysis/failed": 3,
         "analysis/failed_late": 2,
         "analysis/failed_not_json": 1,
+        "analysis/over_budget": 1,
+        "analysis/unstored": 0,
+        "analysis/rejected": 0,
         "analysis/dropped_step_skills": 0,
         "analysis/requests": 5,
         "analysis/retries": 2,
@@ -48,11 +51,13 @@ def test_an_iteration_without_answers_has_no_times():
 
 
 def test_iterations_add_up():
-    one = account_of(OUTCOMES, 100.0, USAGE, 6.0)
-    other = account_of({"a": Outcome(SUCCESS, False, 20.0)}, 10.0, USAGE, 0.5)
+    faults = CacheFaults(unstored=2, rejected=3)
+    one = account_of(OUTCOMES, 100.0, USAGE, 6.0, faults=faults)
+    other = account_of({"a": Outcome(SUCCESS, False, 20.0)}, 10.0, USAGE, 0.5, faults=faults)
     both = one + other
-    assert (both.submitted, both.succeeded, both.cached) == (7, 3, 1)
-    assert both.failed == {"budget": 1, "late": 2, "not_json": 1}
+    assert (both.submitted, both.succeeded, both.cached) == (6, 3, 1)
+    assert both.failed == {"late": 2, "not_json": 1}
+    assert (both.over_budget, both.unstored, both.rejected) == (1, 4, 6)
     assert both.usage == USAGE + USAGE
     assert (both.first_s, both.last_s, both.exposed_s) == (1.5, 10.0, 6.5)
     assert Account() + one == one
@@ -61,7 +66,7 @@ def test_iterations_add_up():
 def test_ranks_share_the_counts_and_wait_at_the_same_time():
     ranks = [account_of(OUTCOMES, 100.0, USAGE, seconds) for seconds in (6.0, 2.0)]
     together = of_all_ranks(ranks)
-    assert (together.submitted, together.usage, together.exposed_s) == (12, USAGE + USAGE, 6.0)
+    assert (together.submitted, together.usage, together.exposed_s) == (10, USAGE + USAGE, 6.0)
 
 
 def test_an_account_comes_back_from_a_checkpoint():
@@ -71,8 +76,9 @@ def test_an_account_comes_back_from_a_checkpoint():
 
 def test_the_summary_tells_failures_and_what_was_paid():
     text = summary(account_of(OUTCOMES, 100.0, USAGE, 6.0), USAGE + USAGE)
-    assert "2 of 6 trajectories succeeded, 1 of them without a request" in text
-    assert "failed: 1 budget, 2 late, 1 not_json" in text
+    assert "2 of 5 trajectories succeeded, 1 of them without a request" in text
+    assert "failed: 2 late, 1 not_json" in text
+    assert "not asked, as the budget was used up: 1" in text
     assert "10 requests (4 retries, 2 repairs), 600 tokens in, 80 out, cost 0.25" in text
     assert "6.00 s were waited" in text
 

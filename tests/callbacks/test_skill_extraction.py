@@ -18,6 +18,7 @@ from opid_lightning.types import Analysis, Hindsight, Skills, Trajectory, Usage
 from tests.builders import step_of, trajectory_of
 from tests.callbacks.analyses import PAID, NamingAnalyst, play
 from tests.keydoor_run import GRPO, KeepExperience, assert_same_weights, fit
+from tests.skills.cache_faults import fill_up
 
 WON = trajectory_of(step_of(0, "open"), won=True, attempt=0)
 LOST = trajectory_of(step_of(0, "wait"), attempt=1)
@@ -169,14 +170,39 @@ def test_a_file_of_another_kind_is_refused_before_the_analyst_starts(begin, tmp_
 def test_the_budget_counts_what_the_run_spent_before_it_was_resumed(begin):
     played = many(4)
     first = SkillExtraction(NamingAnalyst(), max_workers=1, budget=1.0)
-    hindsight = play(first, begin(first), *played)
-    assert list(hindsight.failures.values()) == ["budget", "budget"]
+    trainer = begin(first)
+    with pytest.warns(UserWarning, match="budget for analyses is used up"):
+        assert len(play(first, trainer, *played).skills) == 2
     resumed = SkillExtraction(NamingAnalyst(), budget=1.0)
-    hindsight = play(resumed, begin(resumed), *played)
-    assert (len(hindsight.skills), len(hindsight.failures)) == (2, 2)
+    trainer = begin(resumed)
+    with pytest.warns(UserWarning, match="budget for analyses is used up"):
+        assert len(play(resumed, trainer, *played).skills) == 2
     assert len(resumed.analyst.events) == 1
     raised = SkillExtraction(NamingAnalyst(), budget=2.0)
     assert len(play(raised, begin(raised), *played).skills) == 4
+
+
+def test_a_run_continues_without_skills_once_its_budget_is_used_up(begin):
+    callback = SkillExtraction(NamingAnalyst(), max_workers=1, budget=0.5, window=4)
+    trainer = begin(callback)
+    with pytest.warns(UserWarning, match="without new skills.*max_tokens_spent"):
+        play(callback, trainer, *many(4))
+    hindsight = play(callback, trainer, *many(8))  # a second warning would be an error
+    assert [hindsight.status(t.id) for t in many(8)] == ["analysed", *["skipped"] * 7]
+    assert hindsight.failures == {}
+    total = callback.total
+    assert (total.submitted, total.succeeded, total.failed, total.over_budget) == (2, 2, {}, 10)
+
+
+def test_a_run_stores_no_analysis_on_a_full_disk_says_so_once_and_counts(begin, tmp_path, caplog):
+    callback = SkillExtraction(NamingAnalyst(), max_workers=1)
+    trainer = begin(callback)
+    fill_up(callback._stream.cache)
+    for size in (4, 8):
+        assert len(play(callback, trainer, *many(size)).skills) == size
+    assert callback.analyst.events[1:] == [f"{t.id} [0]" for t in many(8)]
+    assert caplog.text.count("disk is full") == 1
+    assert callback.total.unstored == 8
 
 
 FAILING = {t.id: Analysis(None, "not_json", usage=PAID) for t in many(4)[:3]}

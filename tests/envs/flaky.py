@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pickle
 import re
 import resource
+import signal
+import stat
+import struct
 import subprocess
 import sys
 import threading
@@ -108,6 +112,63 @@ def lose(folder: Path) -> None:
     raise SessionLostError("no_answer", "the other side is silent")
 
 
+def connection() -> int:
+    """The descriptor by which the worker answers, which anything in it may write to."""
+    sockets = (fd for fd in range(3, 256) if is_socket(fd))
+    return next(sockets)
+
+
+def is_socket(descriptor: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
+
+
+def answer(message: bytes, announced: int | None = None) -> None:
+    size = len(message) if announced is None else announced
+    os.write(connection(), struct.pack("!i", size) + message)
+
+
+def drip(folder: Path) -> None:
+    answer(b"", announced=1000)
+    for _ in range(1000):
+        os.write(connection(), b"x")
+        time.sleep(0.2)
+
+
+def answer_half(folder: Path) -> None:
+    answer(b"x" * 10, announced=1000)
+    time.sleep(60)
+
+
+def answer_twice(folder: Path) -> None:
+    answer(pickle.dumps((True, None)))
+
+
+def write_session_down(folder: Path, program: str) -> None:
+    """Starts a process in a session of its own, and waits until its id is in `processes`."""
+    place = folder / "processes"
+    rest = f"open({str(place)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    subprocess.Popen([sys.executable, "-c", f"import os, time; {program}; {rest}"])
+    while not (place.exists() and place.read_text()):
+        time.sleep(0.02)
+
+
+# Its parent ends at once, so that it is nobody's child but by adoption.
+DAEMON = "os.fork() and os._exit(0); os.setsid(); os.fork() and os._exit(0)"
+
+
+def leave_daemon(folder: Path) -> None:
+    write_session_down(folder, DAEMON)
+    time.sleep(60)
+
+
+def leave_session_and_end(folder: Path) -> None:
+    write_session_down(folder, "os.setsid()")
+    os._exit(3)
+
+
 FAULTS: Mapping[str, Callable[[Path], object]] = {
     "exit": lambda folder: os._exit(3),
     "leave": lambda folder: sys.exit(4),
@@ -120,4 +181,15 @@ FAULTS: Mapping[str, Callable[[Path], object]] = {
     "fail": fail,
     "fail_unpicklably": fail_unpicklably,
     "lose": lose,
+    "stop": lambda folder: os.kill(os.getpid(), signal.SIGSTOP),
+    "answer_half": answer_half,
+    "drip": drip,
+    "answer_garbage": lambda folder: answer(b"\x93 this is no pickle"),
+    "answer_other": lambda folder: answer(pickle.dumps((True,))),
+    "answer_class": lambda folder: answer(b"cno_such_module\nThing\n."),
+    "answer_twice": answer_twice,
+    "print": lambda folder: os.write(connection(), b"Loading the maze...\n"),
+    "announce": lambda folder: answer(b"", announced=-7),
+    "leave_daemon": leave_daemon,
+    "leave_session_and_end": leave_session_and_end,
 }

@@ -10,7 +10,7 @@ from tests.builders import step_of, trajectory_of
 
 TRAJECTORY = trajectory_of(step_of(0, "look", "A."), step_of(1, "wait", "B."))
 QUESTION = Question(TRAJECTORY, (0, 1), "glm")
-SKILLS = Skills("Search é.", {9: "a", 2: "b"}, "s")
+SKILLS = Skills("Search é.", {1: "a", 0: "b"}, "s")
 OTHERS = Skills("Wait.", {})
 PAID = Usage(requests=1, completion_tokens=5, cost=1.0)
 
@@ -32,7 +32,7 @@ def test_an_analysis_comes_back_in_its_order_and_costs_nothing(cache, path):
     again = trajectory_of(*TRAJECTORY.steps, task_id="other", attempt=3)
     analysis = Replay(path)(again, range(2))
     assert analysis == Analysis(SKILLS)
-    assert list(analysis.skills.step_skills) == [9, 2]
+    assert list(analysis.skills.step_skills) == [1, 0]
 
 
 def test_a_failure_fails_again_for_the_same_reason(cache, path):

@@ -91,6 +91,20 @@ def test_a_server_of_the_model_is_started_asked_and_ended(
 
 
 @pytest.mark.usefixtures("_tiny_vllm")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_its_server_asks_for_its_key_and_is_told_no_other(
+    analyst_of: AnalystOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MINE", "OPENAI_API_KEY", "WANDB_API_KEY"):
+        monkeypatch.setenv(name, f"the key of {name}".replace(" ", "-"))
+    analyst = analyst_of(key_variable="MINE")
+    analyst.start()
+    for process in group_of(leader_of(analyst)):
+        environ = Path(f"/proc/{process}/environ").read_text().split("\0")
+        assert [v for v in environ if "the-key-of" in v] == ["VLLM_API_KEY=the-key-of-MINE"]
+
+
+@pytest.mark.usefixtures("_tiny_vllm")
 def test_it_can_be_started_again_after_it_was_closed(analyst_of: AnalystOf) -> None:
     analyst = analyst_of()
     for _ in range(2):

@@ -15,12 +15,16 @@ from opid_lightning.cli.errors import UsageError
 
 USAGE = """\
 usage: python -m opid_lightning doctor [conf=NAME] [GROUP=CHOICE] [SETTING=VALUE] [~SETTING]
+                                       [--trust]
 
 Checks what the configuration needs, or without one all there is, and prints a line for each:
 
   ok                what was found
   optional-missing  something works without it; the next line would add it
   missing, broken   it is needed; the next line mends it
+
+A configuration file may name classes of other packages. They are imported only where they were
+typed, or with --trust.
 
 Ends with code 0 where all that is needed is there, with 1 where it is not.
 """

@@ -27,7 +27,12 @@ def check_analyst(parts: Parts) -> Iterator[Finding]:
         mend = f"export {variable_of(parts)}=..." if name == "OpenAI" else ""
         yield Finding("analyst", State.MISSING, str(error), mend)
         return
-    if isinstance(analyst, VLLMServer):
+    url = getattr(analyst, "base_url", None)
+    if url is not None and not parts.trust.covers_url(url):
+        found = f"not asked: {url} stands in a file, and would be sent the analyst's key"
+        mend = f"repeat it with analyst.base_url={url}, or with --trust"
+        yield Finding("analyst", State.OPTIONAL, found, mend)
+    elif isinstance(analyst, VLLMServer):
         yield from check_endpoint(analyst.openai) if analyst.base_url else check_model(analyst)
     elif isinstance(analyst, OpenAI):
         yield from check_endpoint(analyst)

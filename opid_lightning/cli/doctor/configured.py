@@ -12,6 +12,7 @@ from opid_lightning.cli.arguments import Arguments
 from opid_lightning.cli.doctor.findings import Finding, State, python
 from opid_lightning.cli.doctor.parts import Parts
 from opid_lightning.cli.errors import UsageError
+from opid_lightning.cli.trust import Trust
 
 
 def configured(arguments: Arguments) -> tuple[Parts, tuple[Finding, ...]]:
@@ -23,7 +24,7 @@ def configured(arguments: Arguments) -> tuple[Parts, tuple[Finding, ...]]:
     except ImportError as error:  # of Hydra, which is among the packages that are checked
         found = f"cannot be read, so that everything is checked: {error}"
         return Parts(), (Finding("configuration", State.BROKEN, found),)
-    parts = Parts(configure(arguments).resolved())
+    parts = Parts(configure(arguments).resolved(), Trust.of(arguments))
     return parts, (try_fit(arguments),)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opid_lightning.cli.names import Tree
+from opid_lightning.cli.trust import EVERYTHING, Trust
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Parts:
     """Of a resolved configuration; of all that could be configured where there is none."""
 
     tree: Tree | None = None
+    trust: Trust = EVERYTHING
 
     @property
     def joined_servers(self) -> tuple[str, ...]:
@@ -55,6 +57,8 @@ class Parts:
         return str(((self.tree or {}).get(name) or {}).get("class_path", ""))
 
     def build(self, name: str) -> Any:
-        """As `fit` would; raises ValueError for what the class refuses."""
+        """As `fit` would; raises ValueError for what the class refuses, or nobody trusts."""
         node = (self.tree or {})[name]
+        if not self.trust.covers(node["class_path"]):
+            raise ValueError(f"{node['class_path']} is not imported. Add --trust if you trust it.")
         return pkgutil.resolve_name(node["class_path"])(**(node.get("init_args") or {}))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from opid_lightning.child_environment import child_environment
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ def try_python(
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", program],
-            env={**os.environ, **(environment or {})},
+            env={**child_environment(), **(environment or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+from opid_lightning.envs.workers.exchange import UnreadableError, ask, unpickled
 from opid_lightning.envs.workers.settings import Workers
-from opid_lightning.envs.workers.worker import Name, Request
+from opid_lightning.envs.workers.worker import Answer, Name, Request
 from opid_lightning.envs.workers.zygote_process import ZygoteGone, ZygoteProcess, how_it_ended
 from opid_lightning.protocols import SessionLostError
 from opid_lightning.types import Observation, Opening, Task
@@ -43,16 +44,20 @@ class WorkerSession:
         call = f"{name}({shown[:SHOWN]})"
         request = pickled((name, arguments), call)
         try:
-            self._connection.send_bytes(request)
-            if not self._connection.poll(timeout_s):
-                self._end()
-                limit = "step_timeout" if name == "step" else "reset_timeout"
-                took = f"{call} took longer than workers.{limit}_s={timeout_s:g}"
-                raise SessionLostError(limit, took)
-            returned, answer = self._connection.recv()
+            message = ask(self._connection, request, timeout_s)
+            returned, answer = checked(unpickled(message))
+        except TimeoutError as error:
+            self._end()
+            limit = "step_timeout" if name == "step" else "reset_timeout"
+            took = f"{call} took longer than workers.{limit}_s={timeout_s:g}"
+            raise SessionLostError(limit, took) from error
         except (EOFError, ConnectionError) as error:
             ended = how_it_ended(self._end())
             raise SessionLostError("died", f"{call} ended the worker process: {ended}") from error
+        except UnreadableError as error:
+            self._end()
+            said = f"{call} was answered with what is no answer: {error}"
+            raise SessionLostError("unreadable", said) from error
         if not returned:
             raise answer
         return answer
@@ -62,6 +67,13 @@ class WorkerSession:
             return self.zygote.end(self.process_id)
         except ZygoteGone:  # and its workers with it
             return None
+
+
+def checked(answer: Any) -> Answer:
+    match answer:
+        case (True, _) | (False, Exception()):
+            return answer
+    raise UnreadableError(f"no pair of whether it returned and what, but {str(answer)[:SHOWN]!r}")
 
 
 def pickled(request: Request, call: str) -> bytes:

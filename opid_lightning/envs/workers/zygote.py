@@ -40,6 +40,7 @@ def main(fd: int) -> None:
         trainer.send(traceback.format_exc())
         return
     trainer.send("")  # nothing is wrong
+    adopt()
     gc.freeze()  # collecting would write to every page, and so unshare it
     Zygote(trainer, serve).run(parent)
 
@@ -94,7 +95,15 @@ class Zygote:
         for kill in (os.killpg, os.kill):  # it may not lead a group yet
             with suppress(ProcessLookupError):
                 kill(worker, signal.SIGKILL)
-        return os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+        code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+        self.sweep()
+        return code
+
+    def sweep(self) -> None:
+        """Kills what workers that have ended left behind."""
+        from opid_lightning.envs.workers.strays import end_children
+
+        end_children(but=self.workers)
 
 
 def work(serve: Serve, requests: Connection, zygote: int) -> NoReturn:
@@ -103,6 +112,7 @@ def work(serve: Serve, requests: Connection, zygote: int) -> NoReturn:
     try:
         os.setsid()  # leads a group of its own, to be ended with all that it started
         die_with(zygote)
+        adopt()
         serve(requests)
         code = 0
     except SystemExit as end:
@@ -111,6 +121,12 @@ def work(serve: Serve, requests: Connection, zygote: int) -> NoReturn:
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def adopt() -> None:
+    from opid_lightning.envs.workers.strays import adopt_orphans
+
+    adopt_orphans()
 
 
 def die_with(zygote: int) -> None:

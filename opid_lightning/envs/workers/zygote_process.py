@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from multiprocessing import reduction
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from uuid import uuid4
 
+from opid_lightning.child_environment import child_environment
+from opid_lightning.envs.workers.exchange import UnreadableError, ask, receive, unpickled
+from opid_lightning.envs.workers.strays import MARK, end_marked
 from opid_lightning.protocols import Environment
 
 ZYGOTE = Path(__file__).with_name("zygote.py")
 # Of numerical libraries: a worker is one of many, and forks of what has threads may hang.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 STOP_S = 10.0
+PATIENCE_S = 1.0  # after which it may have been stopped, as by SIGSTOP, and is told to continue
+ANSWER_S = 10.0  # after which it never will: forking and killing take milliseconds
 INSTEAD = "Or play in the trainer's process: workers.num_processes=0"
 
 
@@ -37,9 +43,10 @@ class ZygoteProcess:
         payload = pickled(environment)
         ours, theirs = socket.socketpair()
         self._lock = Lock()
+        self._mark = uuid4().hex
         self._process = subprocess.Popen(
             [sys.executable, "-u", "-P", str(ZYGOTE), str(theirs.fileno())],
-            env={**ONE_THREAD, **os.environ},
+            env={**ONE_THREAD, **child_environment(), MARK: self._mark},
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,  # Ctrl-C is for the trainer, which ends it in turn
@@ -50,12 +57,17 @@ class ZygoteProcess:
             self.stop()
             raise ValueError(f"{name} cannot be built in a worker process: {problem}\n{INSTEAD}")
 
+    @property
+    def process_id(self) -> int:
+        return self._process.pid
+
     def _problem(self, told: tuple[list[str], bytes], timeout_s: float) -> str:
         try:
-            self._connection.send(told)
-            if not self._connection.poll(timeout_s):
-                return f"importing it took longer than workers.reset_timeout_s={timeout_s:g}"
-            found: str = self._connection.recv()
+            found: str = unpickled(ask(self._connection, pickle.dumps(told), timeout_s))
+        except TimeoutError:
+            return f"importing it took longer than workers.reset_timeout_s={timeout_s:g}"
+        except UnreadableError as error:
+            return f"importing it disturbed the connection to its process: {error}"
         except (EOFError, OSError):
             return f"importing it ended the process with {how_it_ended(self._process.wait())}"
         return found
@@ -77,18 +89,27 @@ class ZygoteProcess:
                 self._connection.send(request)
                 if sends is not None:
                     reduction.send_handle(self._connection, sends.fileno(), self._process.pid)
-                return self._connection.recv()
-            except (EOFError, OSError) as error:
+                return unpickled(self._answer())
+            except (EOFError, OSError, UnreadableError) as error:  # a TimeoutError is an OSError
+                self._process.kill()  # it cannot be asked again: an answer may still be under way
                 raise ZygoteGone from error
 
+    def _answer(self) -> bytes:
+        """Its next message; raises TimeoutError where there is none in time."""
+        if not self._connection.poll(PATIENCE_S):
+            self._process.send_signal(signal.SIGCONT)
+        return receive(self._connection, time.monotonic() + ANSWER_S)
+
     def stop(self) -> None:
-        """Ends it and all its workers."""
+        """Ends it, all its workers, and what they started."""
         with self._lock:
             self._connection.close()
+            self._process.send_signal(signal.SIGCONT)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_S)
             self._process.kill()
             self._process.wait()
+            end_marked(self._mark)
 
 
 def pickled(environment: Environment) -> bytes:
