@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import re
 from typing import Any
 
 import lightning
 
+from opid_lightning import protocols
 from opid_lightning.cli.choices import groups
 from opid_lightning.cli.configuration import Configuration
 from opid_lightning.cli.errors import nearest
 from opid_lightning.cli.names import Tree, short
 from opid_lightning.cli.validation import parameters_of
+from opid_lightning.implementation_checks import differences
 
 NAMED = re.compile(r'Parser key "([^"]+)"')
 CLASS_PATH = re.compile(r"Problem with given class_path '([^']+)'")
@@ -20,6 +23,7 @@ EXPECTED = re.compile(r"Expected an? (?!dot import path)(?!path)(.+?)(?:\. Got v
 NULL = "<class 'NoneType'>"
 MENTIONED = re.compile(r"\b[A-Za-z_]+(?:\.[a-z_0-9]+)+")
 NOT_ACCEPTED = re.compile(r"Option '([^']+)' is not accepted")
+NO_PROTOCOL = re.compile(r"Import path (?P<kind>\S+) does not implement protocol (?P<protocol>\w+)")
 REQUIRED = re.compile(r"the following arguments are required: (?:\w+\.)?(\S+)")
 
 
@@ -44,12 +48,17 @@ def explain(message: str, configuration: Configuration, placed: Tree) -> str:
         kinds = " or ".join(dict.fromkeys(readable(kind) for kind in expected))
         return configuration.located(f"{short(key)} is {value!r}. Expected {kinds}.", key)
     reason = last_line(message)
-    if "does not implement protocol" in reason:
-        reason += (
-            ". Its methods need the very names, parameters and annotations of that protocol in "
-            "opid_lightning/protocols.py."
-        )
+    if unfit := NO_PROTOCOL.search(reason):
+        reason = unlike(unfit["kind"], unfit["protocol"])
     return configuration.located(f"{short(key)}: {reason}", key)
+
+
+def unlike(kind: str, protocol: str) -> str:
+    """Which methods of a class are not as the protocol has them."""
+    found = list(differences(pkgutil.resolve_name(kind), getattr(protocols, protocol)))
+    return (
+        f"{kind} does not implement {protocol} (opid_lightning/protocols.py): {'; '.join(found)}."
+    )
 
 
 def expectations(message: str, key: str) -> list[str]:

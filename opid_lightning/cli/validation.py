@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import pkgutil
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -91,6 +92,18 @@ def parameters_of(class_path: Any) -> set[str] | None:
         parameters = inspect.signature(pkgutil.resolve_name(class_path)).parameters.values()
     except (ImportError, AttributeError, TypeError, ValueError):
         return None  # Lightning CLI tells why
+    except Exception as error:  # importing a module runs whatever is in it
+        raise UsageError(f"{class_path} cannot be imported: {told(error)}") from error
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
     return {parameter.name for parameter in parameters}
+
+
+def told(error: Exception) -> str:
+    """What was raised, and in which line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{last.filename}, line {last.lineno}"
+    if isinstance(error, SyntaxError):
+        place = f"{error.filename}, line {error.lineno}"
+    reason = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {reason} ({place})"
