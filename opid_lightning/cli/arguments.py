@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opid_lightning.cli.errors import UsageError
+from opid_lightning.cli.suggestions import typed_for
 
 FLAG = re.compile(r"-h|--help|--print_config(=.*)?|--[\w.]+\.help(=.*)?")  # for Lightning CLI
 KEY = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
@@ -99,6 +100,8 @@ def setting_from(word: str, rest: Iterator[str]) -> Setting:
     is_option = name.startswith("-")
     if not equals:
         value = next(rest, None) if is_option else None
+        if value is None and not is_option and (meant := typed_for(word)):
+            raise UsageError(f"{word!r} has no value. Did you mean {meant}?")
         if value is None:
             raise UsageError(
                 f"{word!r} has no value. Expected {word}=VALUE; a setting is typed as a.b=c or "

@@ -19,9 +19,17 @@ from omegaconf.errors import OmegaConfBaseException
 from opid_lightning.cli.choices import CONF, configurations, groups
 from opid_lightning.cli.errors import UsageError, nearest
 from opid_lightning.cli.names import Tree, from_places, keys_of
+from opid_lightning.cli.suggestions import choice_like
 from opid_lightning.cli.typed_values import NULLS
 
 OF_THE_REFERENCE = re.compile(r"\$\{reference\.(\w+)\}")
+OTHER_CHOICES = {
+    "model": " Or a folder, or OWNER/NAME on the Hugging Face hub.",
+    "env": " An environment of your own: env.class_path=MODULE.CLASS.",
+    "sampler": " A sampler of your own: sampler.class_path=MODULE.CLASS.",
+    "analyst": " An analyst of your own: analyst.class_path=MODULE.CLASS.",
+    "logger": " Another logger: logger.NAME.class_path=MODULE.CLASS.",
+}
 OPTIONAL_GROUPS = ("preset", "recipe", "callbacks", "logger")  # null leaves them out
 
 
@@ -118,7 +126,9 @@ def check_choices(choices: Mapping[str, str], file: Path) -> None:
             continue
         if choice not in available[group]:
             raise UsageError(
-                f"Group {group!r} has no choice {choice!r}. {nearest(choice, available[group])}\n"
+                f"Group {group!r} has no choice {choice!r}. "
+                f"{choice_like(choice, available[group], file.stem)}"
+                f"{OTHER_CHOICES.get(group, '')}\n"
                 f"  Set on the command line: {group}={choice}"
             )
 

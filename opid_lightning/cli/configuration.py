@@ -21,8 +21,9 @@ from opid_lightning.cli.composition import (
     configuration_file,
     load_saved,
 )
-from opid_lightning.cli.errors import UsageError, nearest
+from opid_lightning.cli.errors import UsageError
 from opid_lightning.cli.names import Tree, keys_of, leaves_of, remove_key, set_key, short, value_at
+from opid_lightning.cli.suggestions import suggestion
 from opid_lightning.cli.typed_values import read_as
 
 
@@ -114,9 +115,11 @@ def configure(arguments: Arguments) -> Configuration:
         set_key(tree, key, value)
     for key in arguments.removed:
         if not remove_key(tree, short(key)):
-            raise UsageError(
-                f"~{key} removes what is not there. {nearest(short(key), keys_of(tree))}"
-            )
+            parent = short(key).rpartition(".")[0]
+            known = keys_of(tree)
+            beside = [other for other in known if other.rpartition(".")[0] == parent]
+            advice = suggestion(short(key), beside, known)
+            raise UsageError(f"~{key} removes what is not there. {advice}")
     return Configuration(composition.name, tree, composition.sources, settings)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from opid_lightning.cli.arguments import Arguments, parse
 from opid_lightning.cli.choices import configurations, groups
 from opid_lightning.cli.errors import UsageError, is_for_the_user, nearest
+from opid_lightning.cli.suggestions import typed_for
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def main(typed: Sequence[str]) -> int:
     try:
         verb = VERBS.get(typed[0])
         if verb is None:
-            raise UsageError(f"There is no verb {typed[0]!r}. {nearest(typed[0], VERBS)}")
+            raise UsageError(f"There is no verb {typed[0]!r}. {verb_for(typed[0])}")
         return verb(parse(typed[0], typed[1:], verb.inputs))
     except UsageError as error:
         return complain(error)
@@ -71,6 +72,12 @@ def main(typed: Sequence[str]) -> int:
         if not is_for_the_user(error):
             raise
         return complain(error)
+
+
+def verb_for(word: str) -> str:
+    """What to type first instead."""
+    setting = word if "=" in word else typed_for(word)
+    return f"Did you mean fit {setting}?" if setting else nearest(word, VERBS)
 
 
 def complain(error: Exception) -> int:
