@@ -40,7 +40,8 @@ class Configuration:
         """Where a setting, or something inside it or around it, was set last."""
         key = short(key)
         for setting in reversed(self.typed):
-            if is_within(key, typed := short(setting.key)) or is_within(typed, key):
+            typed = short(as_policy_path(setting).key)
+            if is_within(key, typed) or is_within(typed, key):
                 return f"Set on the command line: {setting.typed}"
         for source in reversed(self.sources):
             if key in source.keys:

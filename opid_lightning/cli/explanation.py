@@ -24,6 +24,7 @@ NULL = "<class 'NoneType'>"
 MENTIONED = re.compile(r"\b[A-Za-z_]+(?:\.[a-z_0-9]+)+")
 NOT_ACCEPTED = re.compile(r"Option '([^']+)' is not accepted")
 NO_PROTOCOL = re.compile(r"Import path (?P<kind>\S+) does not implement protocol (?P<protocol>\w+)")
+CALLABLE = re.compile(r"expects a function or a callable class: (.*?)(?:\. Got value: .*)?$")
 REQUIRED = re.compile(r"the following arguments are required: (?:\w+\.)?(\S+)")
 
 
@@ -48,6 +49,8 @@ def explain(message: str, configuration: Configuration, placed: Tree) -> str:
         kinds = " or ".join(dict.fromkeys(readable(kind) for kind in expected))
         return configuration.located(f"{short(key)} is {value!r}. Expected {kinds}.", key)
     reason = last_line(message)
+    if callable_class := CALLABLE.search(reason):
+        reason = callable_class[1]
     if unfit := NO_PROTOCOL.search(reason):
         reason = unlike(unfit["kind"], unfit["protocol"])
     return configuration.located(f"{short(key)}: {reason}", key)
@@ -86,7 +89,11 @@ def locate_mentioned(message: str, configuration: Configuration) -> str:
 
 def explain_trainer(message: str, configuration: Configuration) -> str:
     """What Lightning's Trainer says of its own arguments, with the setting that it is about."""
-    unnamed = {"Timer(duration=": "max_time", "index-sized integer": "devices"}
+    unnamed = {
+        "Timer(duration=": "max_time",
+        "index-sized integer": "devices",
+        "torch_xla": "accelerator",
+    }
     spoken = " ".join([message, *(name for words, name in unnamed.items() if words in message)])
     for name in inspect.signature(lightning.Trainer).parameters:
         if re.search(rf"\b{name}\b", spoken) and configuration.where(f"trainer.{name}"):

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
 
 from opid_lightning.cli.checkpoint_folders import refuse_foreign, remember_folders
+from opid_lightning.cli.starting import check_writable
 
 
 class SaveConfig(SaveConfigCallback):
@@ -51,5 +52,7 @@ class SaveConfig(SaveConfigCallback):
         ]
         checkpoint = trainer.ckpt_path
         refuse_foreign(run, folders, None if checkpoint is None else str(checkpoint))
+        for folder in folders:
+            check_writable(folder, "callbacks.checkpoint.dirpath")
         if trainer.is_global_zero:
             remember_folders(run, folders)

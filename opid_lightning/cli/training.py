@@ -34,6 +34,13 @@ from opid_lightning.cli.launch import check_folder_is_named
 from opid_lightning.cli.names import place_of, to_places
 from opid_lightning.cli.results import results_table
 from opid_lightning.cli.saving import SaveConfig
+from opid_lightning.cli.starting import (
+    FirstAttempt,
+    check_accelerator,
+    check_policy,
+    check_writable,
+    leaving_nothing,
+)
 from opid_lightning.cli.typed_values import dumped
 from opid_lightning.cli.validation import check_names
 from opid_lightning.datamodule import RolloutDataModule
@@ -43,7 +50,7 @@ from opid_lightning.value_checks import LARGEST_SEED, check_range
 
 # Processes that Lightning starts for further devices read the same command line later, and must
 # not choose another folder by the time of day.
-OF_TRAINERS = (ArithmeticError, LookupError, TypeError, ValueError)
+OF_TRAINERS = (ArithmeticError, ImportError, LookupError, TypeError, ValueError)
 MOST_NODES = 100_000
 FOLDER_OF_THE_FIRST_PROCESS = "OPID_LIGHTNING_RUN_FOLDER"
 CHECKPOINT_OF_THE_FIRST_PROCESS = "OPID_LIGHTNING_CHECKPOINT"
@@ -53,7 +60,7 @@ def run(arguments: Arguments) -> None:
     """Runs the verb; raises UsageError for what cannot be run as typed."""
     quieten_libraries()
     if arguments.wants_help:
-        OPIDCLI(arguments, Configuration("", {}, (), ()))
+        OPIDCLI(arguments, Configuration("", {}, (), ()), FirstAttempt())
     configuration = configure(arguments)
     refuse_lost_settings(arguments, configuration)
     placement = placement_of(arguments, configuration)
@@ -61,7 +68,9 @@ def run(arguments: Arguments) -> None:
     configuration.tree["ckpt_path"] = placement.checkpoint
     if placement.note:
         rank_zero_info(placement.note)
-    OPIDCLI(arguments, configuration)
+    first_attempt = FirstAttempt()
+    with leaving_nothing(placement.folder, first_attempt):
+        OPIDCLI(arguments, configuration, first_attempt)
 
 
 def quieten_libraries() -> None:
@@ -112,8 +121,11 @@ def refuse_lost_settings(arguments: Arguments, configuration: Configuration) -> 
 class OPIDCLI(LightningCLI):
     """Lightning CLI with callbacks and loggers by name, and with messages of our own."""
 
-    def __init__(self, arguments: Arguments, configuration: Configuration) -> None:
+    def __init__(
+        self, arguments: Arguments, configuration: Configuration, first_attempt: FirstAttempt
+    ) -> None:
         self.arguments = arguments
+        self.first_attempt = first_attempt
         self.configuration = configuration
         set_dumper("yaml", dumped)
         strict = {"allow_abbrev": False, "exit_on_error": False}
@@ -174,6 +186,9 @@ class OPIDCLI(LightningCLI):
         # Too many to be meant; Lightning takes them, and fails or waits later.
         check_range("trainer.num_nodes", given["trainer"]["num_nodes"], at_most=MOST_NODES)
         check_range("seed_everything", given["seed_everything"], at_least=0, at_most=LARGEST_SEED)
+        check_accelerator(given["trainer"]["accelerator"], self.configuration)
+        check_policy(given["model"]["policy"]["path"], self.configuration)
+        check_writable(Path(given["trainer"]["default_root_dir"]), "trainer.default_root_dir")
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would replace model.* by the checkpoint's; what was typed must win."""
@@ -212,6 +227,8 @@ class OPIDCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
+        except ImportError as error:
+            raise UsageError(f"{error}: what is configured needs it.") from error
         except (ValueError, MisconfigurationException) as error:
             found = own_error(error) if isinstance(error, ValueError) else error
             if found is None:
@@ -221,17 +238,27 @@ class OPIDCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         built: Namespace = self.config_init[self.subcommand]
         refuse_twins(built["callbacks"])
-        loggers = [make(built["trainer"]["default_root_dir"]) for make in built["logger"].values()]
+        loggers = [self.make_logger(name, make) for name, make in built["logger"].items()]
         try:
             return super().instantiate_trainer(
                 logger=loggers or False,
-                callbacks=list(built["callbacks"].values()),
+                callbacks=[*built["callbacks"].values(), self.first_attempt],
                 plugins=with_checkpoint_files(built["trainer"].get("plugins")),
                 **kwargs,
             )
         except (*OF_TRAINERS, MisconfigurationException) as error:
             # It has no settings but those of the user.
             raise UsageError(explain_trainer(str(error), self.configuration)) from error
+
+    def make_logger(self, name: str, make: Callable[[str], Logger]) -> Logger:
+        try:
+            return make(self.config_init[self.subcommand]["trainer"]["default_root_dir"])
+        except (*OF_TRAINERS, MisconfigurationException) as error:
+            reason = str(error)
+            if isinstance(error, TypeError):
+                reason += "; expected a class whose first argument is the run's folder"
+            key = f"logger.{name}"
+            raise UsageError(self.configuration.located(f"{key}: {reason}.", key)) from error
 
 
 def refuse_twins(callbacks: Mapping[str, lightning.Callback]) -> None:

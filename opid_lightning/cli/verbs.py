@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -31,6 +32,10 @@ class Verb:
         return code or 0
 
 
+# A place that cannot be written to, or is full, is no bug of ours.
+OF_THE_MACHINE = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR
+)  # fmt: skip
 TRAINING = "opid_lightning.cli.training:run"
 PLAYING = "opid_lightning.cli.playing:run"
 RETRIEVER_INPUTS = (
@@ -72,6 +77,10 @@ def main(typed: Sequence[str]) -> int:
         if not is_for_the_user(error):
             raise
         return complain(error)
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE or error.filename is None:
+            raise
+        return complain(UsageError(f"{error.filename}: {error.strerror}"))
 
 
 def verb_for(word: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from opid_lightning.lm.blockwise_attention import attend_in_blocks
+from opid_lightning.lm.hub import only_cached
 from opid_lightning.lm.lora import LoRA, adapt
 from opid_lightning.types import Policy
 from opid_lightning.value_checks import LARGEST_SEED, check_range
@@ -47,16 +48,24 @@ class PolicySource:
 
 def load_policy(source: PolicySource) -> Policy:
     """Loads a policy without dropout, in fp32 and eval mode; the tokenizer is checked first."""
-    try:
-        location, gguf = locate(source.path)
-    except ValueError as error:
-        raise ValueError(f"policy.path: {error}") from error
-    tokenizer = _load_tokenizer(source.path, location, gguf)
-    model = _load_model(source, location, gguf, len(tokenizer))
+    location, options = place_of(source)
+    tokenizer = _load_tokenizer(source.path, location, options)
+    model = _load_model(source, location, options, len(tokenizer))
     attend_in_blocks(model)
     if source.lora:
         adapt(model, source.lora, source.init_seed)
     return Policy(model, tokenizer)
+
+
+def place_of(source: PolicySource) -> tuple[str, dict[str, Any]]:
+    """What transformers is given; raises ValueError where there is nothing to load."""
+    try:
+        location, gguf = locate(source.path)
+    except ValueError as error:
+        raise ValueError(f"policy.path: {error}") from error
+    if not Path(location).is_dir() and only_cached(location):
+        return location, {"local_files_only": True}
+    return location, dict(gguf)
 
 
 def stop_ids(policy: Policy) -> tuple[int, ...]:
@@ -74,7 +83,10 @@ def stop_ids(policy: Policy) -> tuple[int, ...]:
 
 
 def locate(path: str) -> tuple[str, dict[str, str]]:
-    """What transformers is given: a directory or hub name, and the GGUF file inside it, if any."""
+    """What transformers is given: a directory or hub name, and the GGUF file inside it, if any.
+
+    Raises ValueError where there is no such model, or it cannot be fetched.
+    """
     if path == "smollm2":
         return _locate_smollm2()
     if path in EMBEDDED_NAMES:
@@ -88,6 +100,7 @@ def locate(path: str) -> tuple[str, dict[str, str]]:
             f"no model directory at {path!r}: expected {', '.join(EMBEDDED_NAMES)}, smollm2, a "
             "directory in Hugging Face format, or a hub name such as Qwen/Qwen3-1.7B"
         )
+    only_cached(path)
     return path, {}
 
 
@@ -116,11 +129,11 @@ def _check_tokenizer_files(directory: Path) -> None:
         )
 
 
-def _load_tokenizer(path: str, location: str, gguf: dict[str, str]) -> Any:
+def _load_tokenizer(path: str, location: str, options: dict[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(location, **gguf)
+        tokenizer = AutoTokenizer.from_pretrained(location, **options)
     except (OSError, ValueError) as error:
         raise ValueError(f"the tokenizer of {path!r} cannot be loaded: {error}") from error
     if tokenizer.chat_template is None:
@@ -135,11 +148,11 @@ def _load_tokenizer(path: str, location: str, gguf: dict[str, str]) -> Any:
 
 
 def _load_model(
-    source: PolicySource, location: str, gguf: dict[str, str], num_words: int
+    source: PolicySource, location: str, options: dict[str, Any], num_words: int
 ) -> torch.nn.Module:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = _without_dropout(AutoConfig.from_pretrained(location, **gguf))
+    config = _without_dropout(AutoConfig.from_pretrained(location, **options))
     if num_words > config.vocab_size:
         raise ValueError(
             f"the tokenizer of {source.path!r} has {num_words} words but its model only "
@@ -152,14 +165,14 @@ def _load_model(
             return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            location, config=config, dtype=torch.float32, **gguf
+            location, config=config, dtype=torch.float32, **options
         )
     except OSError as error:
         raise ValueError(
             f"the weights of {source.path!r} cannot be loaded: {error}. To start from random "
             "weights, set random_init=true beside path"
         ) from error
-    if gguf:
+    if "gguf_file" in options:
         _forget_quantization(model)
     return model.eval()
 
