@@ -11,6 +11,7 @@ from opid_lightning.cli.errors import UsageError
 from opid_lightning.cli.suggestions import typed_for
 
 FLAG = re.compile(r"-h|--help|--print_config(=.*)?|--[\w.]+\.help(=.*)?")  # for Lightning CLI
+DRY = ("--dry-run", "--dry_run", "--dryrun")
 KEY = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
 
 
@@ -52,6 +53,7 @@ class Arguments:
     removed: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     inputs: tuple[Setting, ...] = ()  # of the verb itself
+    is_dry: bool = False
 
     @property
     def wants_help(self) -> bool:
@@ -75,6 +77,8 @@ def parse(verb: str, typed: Sequence[str], inputs: Sequence[str] = ()) -> Argume
     for word in words:
         if FLAG.fullmatch(word):
             flags.append(word)
+        elif word in DRY:
+            continue
         elif word.startswith("~"):
             removed.append(checked_key(word[1:], word))
         else:
@@ -92,6 +96,7 @@ def parse(verb: str, typed: Sequence[str], inputs: Sequence[str] = ()) -> Argume
         removed=tuple(removed),
         flags=tuple(flags),
         inputs=tuple(s for s in settings if s.key in inputs),
+        is_dry=any(word in DRY for word in typed),
     )
 
 

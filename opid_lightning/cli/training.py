@@ -7,7 +7,9 @@ import os
 import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from opid_lightning.cli.imports import import_lightning
@@ -26,6 +28,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from opid_lightning.checkpoints import CheckpointFiles
 from opid_lightning.cli.arguments import Arguments
 from opid_lightning.cli.configuration import Configuration, configure
+from opid_lightning.cli.dry_run import HEADING, DryRunEndedError, DryRunTrainer
 from opid_lightning.cli.errors import UsageError, own_error
 from opid_lightning.cli.explanation import explain, explain_trainer, locate_mentioned
 from opid_lightning.cli.fitting import fitted
@@ -64,12 +67,16 @@ def run(arguments: Arguments) -> None:
     configuration = configure(arguments)
     refuse_lost_settings(arguments, configuration)
     placement = placement_of(arguments, configuration)
-    configuration.tree.setdefault("trainer", {})["default_root_dir"] = str(placement.folder)
     configuration.tree["ckpt_path"] = placement.checkpoint
     if placement.note:
         rank_zero_info(placement.note)
-    first_attempt = FirstAttempt()
-    with leaving_nothing(placement.folder, first_attempt):
+    with ExitStack() as stack:
+        folder, first_attempt = placement.folder, FirstAttempt()
+        if arguments.is_dry:
+            check_writable(folder, "trainer.default_root_dir")
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="opid_lightning-dry-")))
+        configuration.tree.setdefault("trainer", {})["default_root_dir"] = str(folder)
+        stack.enter_context(leaving_nothing(folder, first_attempt))
         OPIDCLI(arguments, configuration, first_attempt)
 
 
@@ -132,7 +139,8 @@ class OPIDCLI(LightningCLI):
         super().__init__(
             OPIDModule,
             RolloutDataModule,
-            save_config_callback=SaveConfig,
+            trainer_class=DryRunTrainer if arguments.is_dry else lightning.Trainer,
+            save_config_callback=None if arguments.is_dry else SaveConfig,
             # Of a run that was killed before its first checkpoint.
             save_config_kwargs={
                 "overwrite": configuration.tree.get("ckpt_path") is None,
@@ -203,7 +211,11 @@ class OPIDCLI(LightningCLI):
         with warnings.catch_warnings():
             # Of ModelCheckpoint: an evaluation, or a branch of a run, has a folder of its own.
             warnings.filterwarnings("ignore", "The dirpath has changed")
-            super()._run_subcommand(subcommand)
+            try:
+                super()._run_subcommand(subcommand)
+            except DryRunEndedError as end:
+                if self.trainer.is_global_zero:
+                    print("\n".join([HEADING.format(verb=subcommand), *end.lines]))
 
     def _check_checkpoint(self, subcommand: str) -> None:
         checkpoint = self.config_init[subcommand].get("ckpt_path")
@@ -241,7 +253,7 @@ class OPIDCLI(LightningCLI):
         loggers = [self.make_logger(name, make) for name, make in built["logger"].items()]
         try:
             return super().instantiate_trainer(
-                logger=loggers or False,
+                logger=False if self.arguments.is_dry else loggers or False,
                 callbacks=[*built["callbacks"].values(), self.first_attempt],
                 plugins=with_checkpoint_files(built["trainer"].get("plugins")),
                 **kwargs,

@@ -70,7 +70,10 @@ def main(typed: Sequence[str]) -> int:
         verb = VERBS.get(typed[0])
         if verb is None:
             raise UsageError(f"There is no verb {typed[0]!r}. {verb_for(typed[0])}")
-        return verb(parse(typed[0], typed[1:], verb.inputs))
+        arguments = parse(typed[0], typed[1:], verb.inputs)
+        if arguments.is_dry and verb.entry != TRAINING:
+            raise UsageError(f"--dry-run is for fit, validate, test and predict, not {typed[0]}.")
+        return verb(arguments)
     except UsageError as error:
         return complain(error)
     except ValueError as error:
@@ -118,5 +121,6 @@ settings, as a.b=c or --a.b=c
 
 python -m opid_lightning fit --help               all settings with their types
 python -m opid_lightning fit conf=NAME --print_config   what would run
+python -m opid_lightning fit conf=NAME --dry-run        whether it would, without playing
 python -m opid_lightning fit --config FILE        repeats the run that saved FILE
 """
