@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,20 @@ class Composition:
 
 def compose_conf(conf: str, choices: Mapping[str, str]) -> Composition:
     """The configuration `conf`, a name or the path of a YAML file, with its groups chosen."""
+    tree, sources = composed(conf, choices)
+    check_suits(tree.pop("suits", {}), choices)
+    tree = filled(tree, tree.pop("reference", {}))
+    return Composition(configuration_file(conf).stem, from_places(tree), sources)
+
+
+def environment_of(conf: str, choices: Mapping[str, str]) -> str | None:
+    """The environment that it has chosen in conf/; none where it brings its own."""
+    found: str | None = composed(conf, choices)[0].get("suits", {}).get("env")
+    return found
+
+
+def composed(conf: str, choices: Mapping[str, str]) -> tuple[Tree, tuple[Source, ...]]:
+    """As Hydra composes it, with what is not for the run itself."""
     file = configuration_file(conf)
     check_choices(choices, file)
     overrides = [
@@ -61,14 +75,12 @@ def compose_conf(conf: str, choices: Mapping[str, str]) -> Composition:
         overrides.append(f"hydra.searchpath=[file://{CONF}]")
     try:
         with initialize_config_dir(str(file.parent), version_base="1.3"):
-            composed = compose(file.stem, overrides)
+            found = compose(file.stem, overrides)
             sources = sources_of(file, overrides)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise UsageError(f"conf={conf} cannot be composed: {error}") from error
-    tree: Any = OmegaConf.to_container(composed)
-    check_suits(tree.pop("suits", {}), choices)
-    tree = filled(tree, tree.pop("reference", {}))
-    return Composition(file.stem, from_places(tree), sources)
+    tree: Any = OmegaConf.to_container(found)
+    return tree, sources
 
 
 def check_suits(suits: Mapping[str, str], choices: Mapping[str, str]) -> None:
@@ -147,11 +159,13 @@ def sources_of(file: Path, overrides: list[str]) -> tuple[Source, ...]:
     return tuple(found)
 
 
-def source_of(path: Path, package: str = "") -> Source:
+def source_of(path: Path, package: str = "", layers: Sequence[Tree] = ()) -> Source:
+    """The file with what it sets, or with what it says in another form."""
     label = f"conf/{path.relative_to(CONF)}" if path.is_relative_to(CONF) else str(path)
     tree = yaml.safe_load(path.read_text()) or {}
     tree.pop("defaults", None)
-    return Source(label, frozenset(keys_of(tree, package)))
+    trees = layers or [tree]
+    return Source(label, frozenset(key for each in trees for key in keys_of(each, package)))
 
 
 def load_saved(config: str) -> Composition:

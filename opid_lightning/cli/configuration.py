@@ -24,6 +24,7 @@ from opid_lightning.cli.composition import (
 from opid_lightning.cli.errors import UsageError
 from opid_lightning.cli.names import Tree, keys_of, leaves_of, remove_key, set_key, short, value_at
 from opid_lightning.cli.suggestions import suggestion
+from opid_lightning.cli.tiny import TINY, compose_tiny, drop_missing
 from opid_lightning.cli.typed_values import read_as
 
 
@@ -121,6 +122,8 @@ def configure(arguments: Arguments) -> Configuration:
             beside = [other for other in known if other.rpartition(".")[0] == parent]
             advice = suggestion(short(key), beside, known)
             raise UsageError(f"~{key} removes what is not there. {advice}")
+    if arguments.setting("preset") == TINY:
+        drop_missing(tree)
     return Configuration(composition.name, tree, composition.sources, settings)
 
 
@@ -142,7 +145,8 @@ def compose_typed(arguments: Arguments) -> tuple[Composition, tuple[Setting, ...
         # Nothing that suits another model alone may stay set.
         chosen.append(Setting("model", "pretrained"))
     choices = {setting.key: setting.text for setting in chosen}
-    return compose_conf(arguments.conf, choices), tuple(rest)
+    make = compose_tiny if choices.get("preset") == TINY else compose_conf
+    return make(arguments.conf, choices), tuple(rest)
 
 
 def is_path_of_policy(setting: Setting) -> bool:
