@@ -46,7 +46,11 @@ VERBS = {
     "validate": Verb("play the validation tasks once", TRAINING),
     "test": Verb("play the test tasks once", TRAINING),
     "predict": Verb("play the validation tasks once, with no figures", TRAINING),
-    "play": Verb("play one game; prints one JSON object a line", PLAYING, ("game", "commands")),
+    "play": Verb(
+        "list games, or play one; text at a terminal, JSON lines in a pipe",
+        PLAYING,
+        ("game", "commands"),
+    ),
     "export": Verb(
         "writes a checkpoint's policy to a folder in Hugging Face format",
         "opid_lightning.cli.exporting:run",

@@ -176,8 +176,10 @@ def test_a_bug_in_a_line_of_ours_is_no_message(line: str, is_message: bool) -> N
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ((), "Which game?"),
+        (("commands=-",), "Which game?"),
         (("game=nowhere", "commands=-"), "There is no game=nowhere"),
+        (("game=0", "commands=-"), "Numbers go from 1 to 64"),
+        (("game=held", "commands=-"), "There is no game=held. There are: start"),
         (("game=x", "trainer.max_epochs=3"), "play does not use trainer.max_epochs=3"),
         (("game=x", "env.max_stps=3"), "Did you mean 'env.max_steps'"),
         (("game=x", "env.max_steps=0"), "env.max_steps is 0"),
