@@ -63,6 +63,7 @@ class IterationCheckpoint(ModelCheckpoint):
         self._loaded: dict[str, Any] = {}
         self._evaluated: int | None = None  # the newest iteration that was
         self._evaluation = 1
+        self._is_first = not self._counts_evaluations  # of the iterations of this run
 
     def setup(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
@@ -133,11 +134,15 @@ class IterationCheckpoint(ModelCheckpoint):
         of_training = trainer._logger_connector.metrics["callback"]
         known = trainer.callback_metrics if is_evaluated else of_training
         if self.monitor not in known:
+            message = (
+                f"callbacks.checkpoint.monitor: iteration {trainer.current_epoch + 1} logged no "
+                f"{self.monitor}, and is not compared. {nearest_to(self.monitor, known)}"
+            )
+            is_first, self._is_first = self._is_first, False
             if is_evaluated or not trainer.limit_val_batches:
-                rank_zero_warn(
-                    f"callbacks.checkpoint.monitor: iteration {trainer.current_epoch + 1} logged "
-                    f"no {self.monitor}, and is not compared. {nearest_to(self.monitor, known)}"
-                )
+                rank_zero_warn(message)
+            elif is_first:  # it may be an own metric of evaluations, or misspelt
+                rank_zero_info(message)
             return None
         score = float(known[self.monitor])
         return None if math.isnan(score) else score

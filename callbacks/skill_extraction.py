@@ -21,6 +21,7 @@ from opid_lightning.callbacks.analysis_failures import (
 from opid_lightning.callbacks.analysis_schedule import Schedule
 from opid_lightning.callbacks.step_choice import ChosenBy, StepChoice, keep_steps
 from opid_lightning.hooks import RolloutCallback, iteration_number, ranks_of
+from opid_lightning.implementation_checks import check_implements
 from opid_lightning.learning.critical_steps import CriticalSteps
 from opid_lightning.protocols import Analyst, AsksPolicy, Voice
 from opid_lightning.skills.budget import Budget
@@ -80,6 +81,7 @@ class SkillExtraction(RolloutCallback):
         on_low_success: OnLowSuccess = "stop",
     ) -> None:
         check_waiting(max_workers, deadline_s)
+        check_implements("analyst", analyst, Analyst)
         self.analyst = analyst
         self.max_workers = max_workers
         self.deadline_s = deadline_s

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 
+from opid_lightning import policy_record
 from opid_lightning.checkpoints import check_readable, plain_values
 from opid_lightning.lm.lora import LoRA, is_of_adapter
 from opid_lightning.lm.merged_weights import base_tensors
 from opid_lightning.lm.policy import PolicySource
+from opid_lightning.policy_record import check_same_policy
 from opid_lightning.sampling.weights import fingerprint_of
 from opid_lightning.shard_folders import writer_of
 from opid_lightning.types import Policy
@@ -82,6 +84,7 @@ def load_into(policy: Policy, source: PolicySource, checkpoint: Path) -> None:
     record = record_of(policy, source)
     check_readable(checkpoint)
     values = plain_values(checkpoint)
+    check_same_policy(values, policy_record.record_of(policy, source))
     check_same(values.get(KEY), record, source.path)
     own = {f"model.{name}": value for name, value in policy.model.state_dict().items()}
     found = values.get("state_dict") or shards_of(checkpoint, trained(own, record))

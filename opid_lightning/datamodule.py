@@ -13,15 +13,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from opid_lightning.envs.workers import WorkerEnvironment, Workers
-from opid_lightning.evaluation import (
-    EvaluatedSplit,
-    Evaluation,
-    EvaluationSet,
-    Played,
-    splits_of,
-)
+from opid_lightning.evaluation import EvaluatedSplit, Evaluation, EvaluationSet, Played, splits_of
 from opid_lightning.gate import gate_of
 from opid_lightning.hooks import EvaluationBroadcast, TrainingBroadcast, iteration_number, ranks_of
+from opid_lightning.implementation_checks import check_implements
 from opid_lightning.iteration import Actors, Iteration
 from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.batching import Batching
@@ -80,6 +75,7 @@ class RolloutDataModule(lightning.LightningDataModule):
     ) -> None:
         super().__init__()
         check_range("data.tasks_per_iteration", tasks_per_iteration, at_least=1)
+        check_implements("env", env, Environment)
         self.env = env
         self.sampler = sampler
         self.rollout = within(rollout, workers)

@@ -9,6 +9,7 @@ import lightning
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
+from opid_lightning import policy_record
 from opid_lightning.adapter_checkpoint import KEY, Record, check_same, record_of, trained
 from opid_lightning.evaluation import EvaluationResult, Played, result_of
 from opid_lightning.evaluation_record import description
@@ -84,6 +85,7 @@ class OPIDModule(lightning.LightningModule):
         self.snapshot: torch.nn.Module | None = None
         self.reference: torch.nn.Module | None = None  # also none where it is the unadapted policy
         self.adapter: Record | None = None  # where one is trained
+        self.policy_record: dict[str, str] = {}  # that of the model
         self.tokenizer: Any = None
         self.run_end: RunEnd | None = None  # of `fit`
         self.evaluation_number = 1  # how many different ones the run has had, with this one
@@ -113,6 +115,7 @@ class OPIDModule(lightning.LightningModule):
         policy = load_policy(self.source)
         self.tokenizer = policy.tokenizer
         self.adapter = record_of(policy, self.source)
+        self.policy_record = policy_record.record_of(policy, self.source)
         # Lightning would miss the weights that no checkpoint of an adapter holds.
         self.strict_loading = self.adapter is None
         make_trainable(policy.model, self.activation_checkpointing)
@@ -267,6 +270,7 @@ class OPIDModule(lightning.LightningModule):
 
     def check_fits(self, checkpoint: Mapping[str, Any]) -> None:
         """Raises where this run cannot go on from it, or evaluate what it holds."""
+        policy_record.check_same_policy(checkpoint, self.policy_record)
         check_same(checkpoint.get(KEY), self.adapter, self.source.path)
         if self.trainer.state.fn == "fit":
             check_run_resumes(self, checkpoint)

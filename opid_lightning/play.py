@@ -1,4 +1,4 @@
-"""One game by hand, from a list of commands or by a policy, as one JSON object a line."""
+"""One game by hand, from a list of commands or by a policy, as JSON lines or as plain text."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Terminal:
 
     source: TextIO
     screen: TextIO
+    sees_game: bool = False  # already, as the game itself is written where the person reads
 
     def __call__(
         self, goal: str, history: tuple[Turn, ...], observation: Observation
     ) -> str | None:
-        if not history:
-            print(f"Goal: {goal}\n", file=self.screen)
-        print(observation.text, file=self.screen)
-        if observation.admissible:
-            print(f"Admissible: {', '.join(observation.admissible)}", file=self.screen)
+        if not self.sees_game:
+            if not history:
+                print(f"Goal: {goal}\n", file=self.screen)
+            print(shown(observation), file=self.screen)
         while True:
             print("> ", end="", file=self.screen, flush=True)
             line = self.source.readline()
@@ -80,8 +80,65 @@ def from_terminal(source: TextIO | None = None, screen: TextIO | None = None) ->
     return Terminal(source or sys.stdin, screen or sys.stderr)
 
 
+def shown(observation: Observation) -> str:
+    lines = [observation.text]
+    if observation.admissible:
+        lines.append(f"Admissible: {', '.join(observation.admissible)}")
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class JSONLines:
+    """What a program reads: an object a line, from reset to the end."""
+
+    out: TextIO
+
+    def start(self, goal: str, observation: Observation) -> None:
+        self.step(0, None, observation)
+
+    def step(self, number: int, command: str | None, observation: Observation) -> None:
+        record = {
+            "step": number,
+            "command": command,
+            "observation": observation.text,
+            "admissible": list(observation.admissible),
+            "reward": observation.reward,
+            "done": observation.done,
+            "won": observation.won,
+        }
+        print(json.dumps(record, ensure_ascii=False), file=self.out, flush=True)
+
+    def end(self, num_steps: int, observation: Observation) -> None:
+        """The last record says it all."""
+
+
+@dataclass(frozen=True)
+class PlainText:
+    """What a person reads, who may have typed the commands there."""
+
+    out: TextIO
+    echoes: bool = True
+
+    def start(self, goal: str, observation: Observation) -> None:
+        print(f"Goal: {goal}\n\n{shown(observation)}", file=self.out, flush=True)
+
+    def step(self, number: int, command: str | None, observation: Observation) -> None:
+        typed = f"> {command}\n" if self.echoes else ""
+        print(f"{typed}{shown(observation)}", file=self.out, flush=True)
+
+    def end(self, num_steps: int, observation: Observation) -> None:
+        result = "Won" if observation.won else "Lost" if observation.done else "Not won"
+        steps = "1 step" if num_steps == 1 else f"{num_steps} steps"
+        print(
+            f"\n{result} after {steps}; the last reward was {observation.reward:g}.", file=self.out
+        )
+
+
 def play(
-    environment: Environment, task: Task, actor: Actor, out: TextIO | None = None
+    environment: Environment,
+    task: Task,
+    actor: Actor,
+    report: JSONLines | PlainText | None = None,
 ) -> Observation:
     """Plays until the game is done or the actor ends it; returns the last observation.
 
@@ -89,32 +146,20 @@ def play(
     end by themselves.
     """
     max_steps = None if isinstance(actor, Commands | Terminal) else environment.max_steps
-    out = out or sys.stdout
+    report = report or JSONLines(sys.stdout)
     session, gate = environment.open(), gate_of(environment)
     try:
         opening = gate.opening(session.reset(task), task)
         observation, history = opening.observation, tuple[Turn, ...]()
-        _write(out, 0, None, observation)
+        report.start(opening.goal, observation)
         while not observation.done and len(history) != max_steps:
             command = actor(opening.goal, history, observation)
             if command is None:
                 break
             history = (*history, Turn(observation, Action(command, is_valid=True)))
             observation = gate.observation(session.step(command), task, len(history) - 1)
-            _write(out, len(history), command, observation)
+            report.step(len(history), command, observation)
+        report.end(len(history), observation)
         return observation
     finally:
         session.close()
-
-
-def _write(out: TextIO, step: int, command: str | None, observation: Observation) -> None:
-    record = {
-        "step": step,
-        "command": command,
-        "observation": observation.text,
-        "admissible": list(observation.admissible),
-        "reward": observation.reward,
-        "done": observation.done,
-        "won": observation.won,
-    }
-    print(json.dumps(record, ensure_ascii=False), file=out, flush=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from opid_lightning.types import (
     Action,
@@ -25,6 +26,20 @@ from opid_lightning.types import (
 )
 
 Split = Literal["train", "valid_seen", "valid_unseen"]
+_Protocol = TypeVar("_Protocol", bound=type)
+
+
+def implemented_by_name(protocol: _Protocol) -> _Protocol:
+    """Leaves the annotations of its methods to type checkers.
+
+    The command line compares annotations of a class with the protocol's, where there are some: it
+    takes `-> None` for another type than `-> "None"`, and refuses a class that has none.
+    """
+    for method in vars(protocol).values():
+        if inspect.isfunction(method):
+            # Without `return` the command line would take __call__ for a maker of objects.
+            method.__annotations__ = inspect.unwrap(method).__annotations__ = {"return": Any}
+    return protocol
 
 
 class SessionLostError(Exception):
@@ -54,6 +69,7 @@ class Session(Protocol):
     def close(self) -> None: ...
 
 
+@implemented_by_name
 @runtime_checkable
 class Environment(Protocol):
     """A family of tasks: which there are, how they are played, shown and answered."""
@@ -144,11 +160,11 @@ class Voice(Protocol):
         """
 
 
+@implemented_by_name
 @runtime_checkable
 class Sampler(Protocol):
     """An engine that samples responses."""
 
-    # Decorated as implementations are: the CLI takes a class only where signatures are the same.
     @contextmanager
     def serving(self, policy: Policy) -> Iterator[Generation]:
         """Takes over the policy's newest weights, then serves until the block ends."""
@@ -158,6 +174,7 @@ class AnalystUnavailableError(ValueError):
     """The analyst cannot work at all, as with a wrong key: the run has to stop."""
 
 
+@implemented_by_name
 @runtime_checkable
 class Analyst(Protocol):
     """Reads finished trajectories and writes skills. Called from several threads."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.utilities import rank_zero_info
 
-from opid_lightning import evaluation_record, optimizer_record
+from opid_lightning import evaluation_record, optimizer_record, policy_record
 from opid_lightning.checkpoints import check_resumes
 from opid_lightning.loggers import go_on, row_to_come
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def records_of(module: OPIDModule, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What a run that resumes from the checkpoint has to know, by name."""
     return {
+        policy_record.KEY: module.policy_record,
         "row_to_come": row_to_come(module.trainer, checkpoint),
         optimizer_record.KEY: optimizer_record.record_of(
             module.trainer.optimizers[0], module.optimizer_settings
@@ -46,7 +47,8 @@ def resume(module: OPIDModule, checkpoint: Mapping[str, Any]) -> None:
     assert module.run_end is not None
     trainer.num_sanity_val_steps = 0
     module.run_end.limit_steps(trainer, checkpoint["global_step"])
-    notes = [resumed_evaluation(module, checkpoint)]
+    notes = [policy_record.what_changed(checkpoint, module.policy_record)]
+    notes.append(resumed_evaluation(module, checkpoint))
     if found := optimizer_record.record_in(checkpoint):
         notes.append(optimizer_record.what_changed(found, own_optimizer(module)))
     for note in filter(None, notes):

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from opid_lightning.cli.errors import UsageError
+from opid_lightning.cli.suggestions import typed_for
 
 FLAG = re.compile(r"-h|--help|--print_config(=.*)?|--[\w.]+\.help(=.*)?")  # for Lightning CLI
 TRUST = "--trust"
+DRY = ("--dry-run", "--dry_run", "--dryrun")
 KEY = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
 
 
@@ -53,6 +55,7 @@ class Arguments:
     flags: tuple[str, ...] = ()
     inputs: tuple[Setting, ...] = ()  # of the verb itself
     trusts: bool = False  # `--trust`: whatever the configuration names may be imported
+    is_dry: bool = False
 
     @property
     def wants_help(self) -> bool:
@@ -80,6 +83,8 @@ def parse(verb: str, typed: Sequence[str], inputs: Sequence[str] = ()) -> Argume
     for word in words:
         if FLAG.fullmatch(word):
             flags.append(word)
+        elif word in DRY:
+            continue
         elif word.startswith("~"):
             removed.append(checked_key(word[1:], word))
         else:
@@ -98,6 +103,7 @@ def parse(verb: str, typed: Sequence[str], inputs: Sequence[str] = ()) -> Argume
         flags=tuple(flags),
         inputs=tuple(s for s in settings if s.key in inputs),
         trusts=TRUST in typed,
+        is_dry=any(word in DRY for word in typed),
     )
 
 
@@ -106,6 +112,8 @@ def setting_from(word: str, rest: Iterator[str]) -> Setting:
     is_option = name.startswith("-")
     if not equals:
         value = next(rest, None) if is_option else None
+        if value is None and not is_option and (meant := typed_for(word)):
+            raise UsageError(f"{word!r} has no value. Did you mean {meant}?")
         if value is None:
             raise UsageError(
                 f"{word!r} has no value. Expected {word}=VALUE; a setting is typed as a.b=c or "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,17 @@ from omegaconf.errors import OmegaConfBaseException
 from opid_lightning.cli.choices import CONF, configurations, groups
 from opid_lightning.cli.errors import UsageError, nearest
 from opid_lightning.cli.names import Tree, from_places, keys_of
+from opid_lightning.cli.suggestions import choice_like
 from opid_lightning.cli.typed_values import NULLS
 
 OF_THE_REFERENCE = re.compile(r"\$\{reference\.(\w+)\}")
+OTHER_CHOICES = {
+    "model": " Or a folder, or OWNER/NAME on the Hugging Face hub.",
+    "env": " An environment of your own: env.class_path=MODULE.CLASS.",
+    "sampler": " A sampler of your own: sampler.class_path=MODULE.CLASS.",
+    "analyst": " An analyst of your own: analyst.class_path=MODULE.CLASS.",
+    "logger": " Another logger: logger.NAME.class_path=MODULE.CLASS.",
+}
 OPTIONAL_GROUPS = ("preset", "recipe", "callbacks", "logger")  # null leaves them out
 
 # Also of bytes that are no UTF-8, of numbers with too many digits, and of brackets in brackets.
@@ -51,6 +59,20 @@ class Composition:
 
 def compose_conf(conf: str, choices: Mapping[str, str]) -> Composition:
     """The configuration `conf`, a name or the path of a YAML file, with its groups chosen."""
+    tree, sources = composed(conf, choices)
+    check_suits(tree.pop("suits", {}), choices)
+    tree = filled(tree, tree.pop("reference", {}))
+    return Composition(configuration_file(conf).stem, from_places(tree), sources)
+
+
+def environment_of(conf: str, choices: Mapping[str, str]) -> str | None:
+    """The environment that it has chosen in conf/; none where it brings its own."""
+    found: str | None = composed(conf, choices)[0].get("suits", {}).get("env")
+    return found
+
+
+def composed(conf: str, choices: Mapping[str, str]) -> tuple[Tree, tuple[Source, ...]]:
+    """As Hydra composes it, with what is not for the run itself."""
     file = configuration_file(conf)
     check_choices(choices, file)
     overrides = [
@@ -60,16 +82,14 @@ def compose_conf(conf: str, choices: Mapping[str, str]) -> Composition:
         overrides.append(f"hydra.searchpath=[file://{CONF}]")
     try:
         with initialize_config_dir(str(file.parent), version_base="1.3"):
-            composed = compose(file.stem, overrides)
+            found = compose(file.stem, overrides)
             sources = sources_of(file, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(f"conf={conf} cannot be composed: {error}") from error
     except NOT_YAML as error:
         raise UsageError(f"conf={conf} is not YAML: {why_no_yaml(error)}") from error
-    tree: Any = OmegaConf.to_container(composed)
-    check_suits(tree.pop("suits", {}), choices)
-    tree = filled(tree, tree.pop("reference", {}))
-    return Composition(file.stem, from_places(tree), sources)
+    tree: Any = OmegaConf.to_container(found)
+    return tree, sources
 
 
 def check_suits(suits: Mapping[str, str], choices: Mapping[str, str]) -> None:
@@ -127,7 +147,9 @@ def check_choices(choices: Mapping[str, str], file: Path) -> None:
             continue
         if choice not in available[group]:
             raise UsageError(
-                f"Group {group!r} has no choice {choice!r}. {nearest(choice, available[group])}\n"
+                f"Group {group!r} has no choice {choice!r}. "
+                f"{choice_like(choice, available[group], file.stem)}"
+                f"{OTHER_CHOICES.get(group, '')}\n"
                 f"  Set on the command line: {group}={choice}"
             )
 
@@ -146,11 +168,13 @@ def sources_of(file: Path, overrides: list[str]) -> tuple[Source, ...]:
     return tuple(found)
 
 
-def source_of(path: Path, package: str = "") -> Source:
+def source_of(path: Path, package: str = "", layers: Sequence[Tree] = ()) -> Source:
+    """The file with what it sets, or with what it says in another form."""
     label = f"conf/{path.relative_to(CONF)}" if path.is_relative_to(CONF) else str(path)
     tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     tree.pop("defaults", None)
-    return Source(label, frozenset(keys_of(tree, package)))
+    trees = layers or [tree]
+    return Source(label, frozenset(key for each in trees for key in keys_of(each, package)))
 
 
 def load_saved(config: str) -> Composition:

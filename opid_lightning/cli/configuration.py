@@ -21,8 +21,10 @@ from opid_lightning.cli.composition import (
     configuration_file,
     load_saved,
 )
-from opid_lightning.cli.errors import UsageError, nearest
+from opid_lightning.cli.errors import UsageError
 from opid_lightning.cli.names import Tree, keys_of, leaves_of, remove_key, set_key, short, value_at
+from opid_lightning.cli.suggestions import suggestion
+from opid_lightning.cli.tiny import TINY, compose_tiny, drop_missing
 from opid_lightning.cli.typed_values import read_as
 
 
@@ -39,7 +41,8 @@ class Configuration:
         """Where a setting, or something inside it or around it, was set last."""
         key = short(key)
         for setting in reversed(self.typed):
-            if is_within(key, typed := short(setting.key)) or is_within(typed, key):
+            typed = short(as_policy_path(setting).key)
+            if is_within(key, typed) or is_within(typed, key):
                 return f"Set on the command line: {setting.typed}"
         for source in reversed(self.sources):
             if key in source.keys:
@@ -114,9 +117,13 @@ def configure(arguments: Arguments) -> Configuration:
         set_key(tree, key, value)
     for key in arguments.removed:
         if not remove_key(tree, short(key)):
-            raise UsageError(
-                f"~{key} removes what is not there. {nearest(short(key), keys_of(tree))}"
-            )
+            parent = short(key).rpartition(".")[0]
+            known = keys_of(tree)
+            beside = [other for other in known if other.rpartition(".")[0] == parent]
+            advice = suggestion(short(key), beside, known)
+            raise UsageError(f"~{key} removes what is not there. {advice}")
+    if arguments.setting("preset") == TINY:
+        drop_missing(tree)
     return Configuration(composition.name, tree, composition.sources, settings)
 
 
@@ -138,7 +145,8 @@ def compose_typed(arguments: Arguments) -> tuple[Composition, tuple[Setting, ...
         # Nothing that suits another model alone may stay set.
         chosen.append(Setting("model", "pretrained"))
     choices = {setting.key: setting.text for setting in chosen}
-    return compose_conf(arguments.conf, choices), tuple(rest)
+    make = compose_tiny if choices.get("preset") == TINY else compose_conf
+    return make(arguments.conf, choices), tuple(rest)
 
 
 def is_path_of_policy(setting: Setting) -> bool:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import dis
+import sysconfig
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from types import CodeType
 
 PACKAGE = Path(__file__).parents[1]
+LIBRARIES = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
+MAY_REFUSE = ("__init__", "__post_init__", "tasks")  # of classes that users bring
 MAX_LISTED = 12
 
 
@@ -28,16 +33,45 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 
 def is_for_the_user(error: ValueError) -> bool:
-    """Whether our own code raised it: those name a setting, and say how to put it right.
+    """Whether a `raise` statement of ours said it: those name a setting, and how to fix it.
 
-    One that a library raised is a bug of ours, and its traceback is wanted.
+    What a library raised, or Python itself (an empty `max`, a `zip` of unequal lengths), is a bug
+    of ours, and its traceback is wanted. A class that the user brought may say in its constructor
+    and in `tasks` what it misses; elsewhere what it raises is a bug of its own.
     """
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and PACKAGE in Path(frames[-1].filename).absolute().parents
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if not frames or not is_raise_statement(*last_instruction(error)):
+        return False
+    files = [Path(frame.f_code.co_filename).absolute() for frame, _ in frames]
+    if PACKAGE in files[-1].parents:
+        return True
+    brought = [
+        frame.f_code.co_name
+        for (frame, _), file in zip(frames, files, strict=True)
+        if PACKAGE not in file.parents and not is_of_a_library(file)
+    ]
+    return not is_of_a_library(files[-1]) and any(name in MAY_REFUSE for name in brought)
+
+
+def last_instruction(error: BaseException) -> tuple[CodeType, int]:
+    """The one that raised it."""
+    entry = error.__traceback__
+    assert entry is not None
+    while entry.tb_next is not None:
+        entry = entry.tb_next
+    return entry.tb_frame.f_code, entry.tb_lasti
+
+
+def is_raise_statement(code: CodeType, offset: int) -> bool:
+    return dis.opname[code.co_code[offset]] == "RAISE_VARARGS"
+
+
+def is_of_a_library(file: Path) -> bool:
+    return any(folder in file.parents for folder in LIBRARIES) or not file.is_file()
 
 
 def own_error(error: ValueError) -> ValueError | None:
-    """The error of our own code that it is, or that a library has wrapped."""
+    """The error for the user that it is, or that a library has wrapped."""
     if is_for_the_user(error):
         return error
     return own_error(error.__cause__) if isinstance(error.__cause__, ValueError) else None

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import pkgutil
 import re
 from typing import Any
 
 import lightning
 
+from opid_lightning import protocols
 from opid_lightning.cli.choices import groups
 from opid_lightning.cli.configuration import Configuration
 from opid_lightning.cli.errors import nearest
 from opid_lightning.cli.names import Tree, short
 from opid_lightning.cli.validation import parameters_of
+from opid_lightning.implementation_checks import differences
 
 NAMED = re.compile(r'Parser key "([^"]+)"')
 CLASS_PATH = re.compile(r"Problem with given class_path '([^']+)'")
@@ -20,6 +23,8 @@ EXPECTED = re.compile(r"Expected an? (?!dot import path)(?!path)(.+?)(?:\. Got v
 NULL = "<class 'NoneType'>"
 MENTIONED = re.compile(r"\b[A-Za-z_]+(?:\.[a-z_0-9]+)+")
 NOT_ACCEPTED = re.compile(r"Option '([^']+)' is not accepted")
+NO_PROTOCOL = re.compile(r"Import path (?P<kind>\S+) does not implement protocol (?P<protocol>\w+)")
+CALLABLE = re.compile(r"expects a function or a callable class: (.*?)(?:\. Got value: .*)?$")
 REQUIRED = re.compile(r"the following arguments are required: (?:\w+\.)?(\S+)")
 
 
@@ -44,12 +49,19 @@ def explain(message: str, configuration: Configuration, placed: Tree) -> str:
         kinds = " or ".join(dict.fromkeys(readable(kind) for kind in expected))
         return configuration.located(f"{short(key)} is {value!r}. Expected {kinds}.", key)
     reason = last_line(message)
-    if "does not implement protocol" in reason:
-        reason += (
-            ". Its methods need the very names, parameters and annotations of that protocol in "
-            "opid_lightning/protocols.py."
-        )
+    if callable_class := CALLABLE.search(reason):
+        reason = callable_class[1]
+    if unfit := NO_PROTOCOL.search(reason):
+        reason = unlike(unfit["kind"], unfit["protocol"])
     return configuration.located(f"{short(key)}: {reason}", key)
+
+
+def unlike(kind: str, protocol: str) -> str:
+    """Which methods of a class are not as the protocol has them."""
+    found = list(differences(pkgutil.resolve_name(kind), getattr(protocols, protocol)))
+    return (
+        f"{kind} does not implement {protocol} (opid_lightning/protocols.py): {'; '.join(found)}."
+    )
 
 
 def expectations(message: str, key: str) -> list[str]:
@@ -77,7 +89,11 @@ def locate_mentioned(message: str, configuration: Configuration) -> str:
 
 def explain_trainer(message: str, configuration: Configuration) -> str:
     """What Lightning's Trainer says of its own arguments, with the setting that it is about."""
-    unnamed = {"Timer(duration=": "max_time", "index-sized integer": "devices"}
+    unnamed = {
+        "Timer(duration=": "max_time",
+        "index-sized integer": "devices",
+        "torch_xla": "accelerator",
+    }
     spoken = " ".join([message, *(name for words, name in unnamed.items() if words in message)])
     for name in inspect.signature(lightning.Trainer).parameters:
         if re.search(rf"\b{name}\b", spoken) and configuration.where(f"trainer.{name}"):

@@ -13,7 +13,13 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from opid_lightning.checkpoints import Found, newest_checkpoint, newest_readable
+from opid_lightning.checkpoints import (
+    Found,
+    content,
+    newest_checkpoint,
+    newest_readable,
+)
+from opid_lightning.checksums import SHARDS_METADATA
 from opid_lightning.cli.checkpoint_folders import CHECKPOINTS, checkpoint_folders
 from opid_lightning.cli.errors import UsageError
 
@@ -139,13 +145,30 @@ def fresh(parent: Path) -> Path:
 
 
 def refuse_missing(checkpoint: str | None) -> None:
-    if checkpoint is None or "://" in checkpoint:  # which Lightning reads by fsspec
+    if checkpoint is None:
         return
-    if not Path(checkpoint).exists():
+    if "://" in checkpoint:  # which Lightning reads by fsspec
+        refuse_unknown_store(checkpoint)
+    elif not Path(checkpoint).exists():
         raise UsageError(
             f"ckpt_path={checkpoint}: there is no such checkpoint. Expected a file, a folder of "
             "shards, or last."
         )
+    elif Path(checkpoint).is_dir() and not content(Path(checkpoint)).is_file():
+        raise UsageError(
+            f"ckpt_path={checkpoint} is a folder, but not one of shards (it has no "
+            f"{SHARDS_METADATA}). Expected a checkpoint; of a run's folder take the newest one by "
+            f"trainer.default_root_dir={checkpoint} ckpt_path=last."
+        )
+
+
+def refuse_unknown_store(checkpoint: str) -> None:
+    from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+    try:
+        url_to_fs(checkpoint)
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"ckpt_path={checkpoint} cannot be read: {error}.") from error
 
 
 def refuse_to_mix(run: Path, checkpoint: str | None) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from argparse import ArgumentError
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,25 +14,29 @@ from jsonargparse import ArgumentParser
 
 from opid_lightning.cli.arguments import Arguments
 from opid_lightning.cli.configuration import Configuration, configure
-from opid_lightning.cli.errors import UsageError, nearest, own_error
+from opid_lightning.cli.errors import UsageError, own_error
 from opid_lightning.cli.explanation import explain, locate_mentioned
 from opid_lightning.cli.fitting import fitted
+from opid_lightning.cli.game_list import games_of, print_games, task_of
 from opid_lightning.cli.names import Tree
 from opid_lightning.cli.validation import check_names
+from opid_lightning.implementation_checks import check_implements
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.prompt_check import CheckedEncoder
-from opid_lightning.play import commands_from, from_terminal, play
-from opid_lightning.protocols import Environment, Generation, Sampler, Split
+from opid_lightning.play import Actor, JSONLines, PlainText, Terminal, commands_from, play
+from opid_lightning.protocols import Environment, Generation, Sampler
 from opid_lightning.rollout import Rollout
-from opid_lightning.types import Observation, SampleRequest, Task, TokenIds, Turn
+from opid_lightning.types import Observation, SampleRequest, TokenIds, Turn
 
 USAGE = """\
-usage: python -m opid_lightning play conf=NAME game=GAME [commands=FILE|-] [SETTING=VALUE]
+usage: python -m opid_lightning play conf=NAME [game=GAME] [commands=FILE|-] [SETTING=VALUE]
 
-  game       the path of a game's file or folder, or the id of a task
+  game       its number or name, a part of the name that only one has, or the path of its file or
+             folder; without it the games are listed
   commands   a file with one command a line; - to type them; without it the policy plays
 
-Prints one JSON object a line: step, command, observation, admissible, reward, done, won.
+At a terminal it prints text. In a pipe or a file it prints one JSON object a line: step, command,
+observation, admissible, reward, done, won; of the list: game, id, kind, split.
 """
 PARTS: dict[str, Any] = {
     "env": Environment,
@@ -38,7 +44,6 @@ PARTS: dict[str, Any] = {
     "policy": PolicySource,
     "rollout": Rollout,
 }
-SPLITS: tuple[Split, ...] = ("train", "valid_seen", "valid_unseen")
 
 
 def run(arguments: Arguments) -> None:
@@ -47,21 +52,38 @@ def run(arguments: Arguments) -> None:
         return
     configuration = configure(arguments)
     refuse_unused(arguments)
-    commands = arguments.input("commands")
-    parts = built(configuration, ("env",) if commands else tuple(PARTS))
-    task = task_of(parts["env"], arguments.input("game"))
+    game, commands = arguments.input("game"), arguments.input("commands")
+    if game is None and commands is not None:
+        raise UsageError(
+            "Which game? Add game=NUMBER or game=NAME; without commands=, play lists them."
+        )
+    is_policy = game is not None and commands is None
+    parts = built(configuration, tuple(PARTS) if is_policy else ("env",))
+    to_a_person = sys.stdout.isatty()
+    if game is None:
+        try:
+            print_games(games_of(parts["env"]), sys.stdout, to_a_person)
+        except BrokenPipeError:  # the reader has seen enough, as with `| head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    task = task_of(parts["env"], game)
+    report = PlainText(sys.stdout, commands != "-") if to_a_person else JSONLines(sys.stdout)
     with ExitStack() as stack:
         if commands is None:
-            policy = load_policy(parts["policy"])
-            generation = stack.enter_context(parts["sampler"].serving(policy))
-            encode = CheckedEncoder(policy, parts["policy"].thinking, parts["rollout"].stop)
-            play(
-                parts["env"], task, PolicyActor(parts["env"], parts["rollout"], generation, encode)
-            )
+            actor: Actor = stack.enter_context(acting_policy(parts))
+        elif commands == "-":
+            actor = Terminal(sys.stdin, sys.stderr, sees_game=to_a_person)
         else:
-            play(
-                parts["env"], task, from_terminal() if commands == "-" else commands_from(commands)
-            )
+            actor = commands_from(commands)
+        play(parts["env"], task, actor, report)
+
+
+@contextmanager
+def acting_policy(parts: dict[str, Any]) -> Iterator[Actor]:
+    policy = load_policy(parts["policy"])
+    with parts["sampler"].serving(policy) as generation:
+        encode = CheckedEncoder(policy, parts["policy"].thinking, parts["rollout"].stop)
+        yield PolicyActor(parts["env"], parts["rollout"], generation, encode)
 
 
 def refuse_unused(arguments: Arguments) -> None:
@@ -88,20 +110,9 @@ def built(configuration: Configuration, names: tuple[str, ...]) -> dict[str, Any
         if (found := own_error(error)) is None:
             raise
         raise UsageError(locate_mentioned(str(found), configuration)) from error
+    if "env" in names:
+        check_implements("env", parsed["env"], Environment)
     return {name: parsed[name] for name in names}
-
-
-def task_of(environment: Environment, game: str | None) -> Task:
-    """An environment may know games by path, with `task_from`; else a game is a task's id."""
-    if game is None:
-        raise UsageError("Which game? Add game=PATH of its file or folder, or game=ID of a task.")
-    if hasattr(environment, "task_from"):
-        found: Task = environment.task_from(game)
-        return found
-    tasks = {task.id: task for split in SPLITS for task in environment.tasks(split)}
-    if game not in tasks:
-        raise UsageError(f"There is no game={game}. {nearest(game, tasks)}")
-    return tasks[game]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 
 from opid_lightning.cli.checkpoint_folders import refuse_foreign, remember_folders, within
 from opid_lightning.cli.run_lock import locked
+from opid_lightning.cli.starting import check_writable
 
 
 class SaveConfig(SaveConfigCallback):
@@ -58,6 +59,8 @@ class SaveConfig(SaveConfigCallback):
         ]
         checkpoint = trainer.ckpt_path
         refuse_foreign(run, folders, None if checkpoint is None else str(checkpoint))
+        for folder in folders:
+            check_writable(folder, "callbacks.checkpoint.dirpath")
         if trainer.is_global_zero:
             self._hold([folder for folder in folders if within(run, folder).is_absolute()])
             remember_folders(run, folders)

@@ -7,8 +7,9 @@ import os
 import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from opid_lightning.cli.imports import import_lightning
@@ -27,6 +28,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from opid_lightning.checkpoints import CheckpointFiles
 from opid_lightning.cli.arguments import Arguments
 from opid_lightning.cli.configuration import Configuration, configure
+from opid_lightning.cli.dry_run import HEADING, DryRunEndedError, DryRunTrainer
 from opid_lightning.cli.errors import UsageError, own_error
 from opid_lightning.cli.explanation import explain, explain_trainer, locate_mentioned
 from opid_lightning.cli.fitting import fitted
@@ -38,6 +40,13 @@ from opid_lightning.cli.names import place_of, to_places
 from opid_lightning.cli.results import results_table
 from opid_lightning.cli.run_lock import claimed
 from opid_lightning.cli.saving import SaveConfig
+from opid_lightning.cli.starting import (
+    FirstAttempt,
+    check_accelerator,
+    check_policy,
+    check_writable,
+    leaving_nothing,
+)
 from opid_lightning.cli.trainer_signals import answer_signals
 from opid_lightning.cli.typed_values import dumped
 from opid_lightning.cli.validation import check_names
@@ -48,7 +57,7 @@ from opid_lightning.value_checks import LARGEST_SEED, check_range
 
 # Processes that Lightning starts for further devices read the same command line later, and must
 # not choose another folder by the time of day.
-OF_TRAINERS = (ArithmeticError, LookupError, TypeError, ValueError)
+OF_TRAINERS = (ArithmeticError, ImportError, LookupError, TypeError, ValueError)
 MOST_NODES = 100_000
 FOLDER_OF_THE_FIRST_PROCESS = "OPID_LIGHTNING_RUN_FOLDER"
 CHECKPOINT_OF_THE_FIRST_PROCESS = "OPID_LIGHTNING_CHECKPOINT"
@@ -58,17 +67,24 @@ def run(arguments: Arguments) -> None:
     """Runs the verb; raises UsageError for what cannot be run as typed."""
     quieten_libraries()
     if arguments.wants_help:
-        OPIDCLI(arguments, Configuration("", {}, (), ()))
+        OPIDCLI(arguments, Configuration("", {}, (), ()), FirstAttempt())
     configuration = configure(arguments)
     refuse_lost_settings(arguments, configuration)
-    with chosen_place(arguments, configuration) as placement:
-        configuration.tree.setdefault("trainer", {})["default_root_dir"] = str(placement.folder)
+    first_attempt = FirstAttempt()
+    with ExitStack() as stack:
+        placement = stack.enter_context(chosen_place(arguments, configuration))
+        folder = placement.folder
         configuration.tree["ckpt_path"] = placement.checkpoint
         if placement.note:
             rank_zero_info(placement.note)
+        if arguments.is_dry:
+            check_writable(folder, "trainer.default_root_dir")
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="opid_lightning-dry-")))
+        configuration.tree.setdefault("trainer", {})["default_root_dir"] = str(folder)
         INTERRUPTION.is_silent = not is_first_process()
-        INTERRUPTION.kept = lambda: kept_of(arguments.verb, placement.folder)
-        OPIDCLI(arguments, configuration)
+        INTERRUPTION.kept = lambda: kept_of(arguments.verb, folder)
+        stack.enter_context(leaving_nothing(folder, first_attempt))
+        OPIDCLI(arguments, configuration, first_attempt)
 
 
 def chosen_place(
@@ -80,7 +96,8 @@ def chosen_place(
         return placement_of(arguments, configuration).absolute()
 
     only_prints = any(flag.startswith("--print_config") for flag in arguments.flags)
-    return nullcontext(find()) if only_prints or not is_first_process() else claimed(find)
+    writes_nothing = only_prints or arguments.is_dry or not is_first_process()
+    return nullcontext(find()) if writes_nothing else claimed(find)
 
 
 def quieten_libraries() -> None:
@@ -131,15 +148,19 @@ def refuse_lost_settings(arguments: Arguments, configuration: Configuration) -> 
 class OPIDCLI(LightningCLI):
     """Lightning CLI with callbacks and loggers by name, and with messages of our own."""
 
-    def __init__(self, arguments: Arguments, configuration: Configuration) -> None:
+    def __init__(
+        self, arguments: Arguments, configuration: Configuration, first_attempt: FirstAttempt
+    ) -> None:
         self.arguments = arguments
+        self.first_attempt = first_attempt
         self.configuration = configuration
         set_dumper("yaml", dumped)
         strict = {"allow_abbrev": False, "exit_on_error": False}
         super().__init__(
             OPIDModule,
             RolloutDataModule,
-            save_config_callback=SaveConfig,
+            trainer_class=DryRunTrainer if arguments.is_dry else lightning.Trainer,
+            save_config_callback=None if arguments.is_dry else SaveConfig,
             # Of a run that was killed before its first checkpoint.
             save_config_kwargs={
                 "overwrite": configuration.tree.get("ckpt_path") is None,
@@ -195,6 +216,9 @@ class OPIDCLI(LightningCLI):
         # Too many to be meant; Lightning takes them, and fails or waits later.
         check_range("trainer.num_nodes", given["trainer"]["num_nodes"], at_most=MOST_NODES)
         check_range("seed_everything", given["seed_everything"], at_least=0, at_most=LARGEST_SEED)
+        check_accelerator(given["trainer"]["accelerator"], self.configuration)
+        check_policy(given["model"]["policy"]["path"], self.configuration)
+        check_writable(Path(given["trainer"]["default_root_dir"]), "trainer.default_root_dir")
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would replace model.* by the checkpoint's; what was typed must win."""
@@ -209,7 +233,11 @@ class OPIDCLI(LightningCLI):
         with warnings.catch_warnings():
             # Of ModelCheckpoint: an evaluation, or a branch of a run, has a folder of its own.
             warnings.filterwarnings("ignore", "The dirpath has changed")
-            super()._run_subcommand(subcommand)
+            try:
+                super()._run_subcommand(subcommand)
+            except DryRunEndedError as end:
+                if self.trainer.is_global_zero:
+                    print("\n".join([HEADING.format(verb=subcommand), *end.lines]))
 
     def _check_checkpoint(self, subcommand: str) -> None:
         checkpoint = self.config_init[subcommand].get("ckpt_path")
@@ -233,6 +261,8 @@ class OPIDCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
+        except ImportError as error:
+            raise UsageError(f"{error}: what is configured needs it.") from error
         except (ValueError, MisconfigurationException) as error:
             found = own_error(error) if isinstance(error, ValueError) else error
             if found is None:
@@ -242,11 +272,11 @@ class OPIDCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         built: Namespace = self.config_init[self.subcommand]
         refuse_twins(built["callbacks"])
-        loggers = [make(built["trainer"]["default_root_dir"]) for make in built["logger"].values()]
+        loggers = [self.make_logger(name, make) for name, make in built["logger"].items()]
         try:
             trainer = super().instantiate_trainer(
-                logger=loggers or False,
-                callbacks=list(built["callbacks"].values()),
+                logger=False if self.arguments.is_dry else loggers or False,
+                callbacks=[*built["callbacks"].values(), self.first_attempt],
                 plugins=with_checkpoint_files(built["trainer"].get("plugins")),
                 **kwargs,
             )
@@ -255,6 +285,16 @@ class OPIDCLI(LightningCLI):
             raise UsageError(explain_trainer(str(error), self.configuration)) from error
         answer_signals(trainer)
         return trainer
+
+    def make_logger(self, name: str, make: Callable[[str], Logger]) -> Logger:
+        try:
+            return make(self.config_init[self.subcommand]["trainer"]["default_root_dir"])
+        except (*OF_TRAINERS, MisconfigurationException) as error:
+            reason = str(error)
+            if isinstance(error, TypeError):
+                reason += "; expected a class whose first argument is the run's folder"
+            key = f"logger.{name}"
+            raise UsageError(self.configuration.located(f"{key}: {reason}.", key)) from error
 
 
 def refuse_twins(callbacks: Mapping[str, lightning.Callback]) -> None:

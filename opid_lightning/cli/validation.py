@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import pkgutil
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +12,9 @@ from jsonargparse import ArgumentParser
 
 from opid_lightning.cli.choices import groups
 from opid_lightning.cli.configuration import Configuration
-from opid_lightning.cli.errors import UsageError, nearest
+from opid_lightning.cli.errors import UsageError
 from opid_lightning.cli.names import CLASS_KEYS, PLACES, Tree, short
+from opid_lightning.cli.suggestions import suggestion
 
 ELSEWHERE = {
     "trainer.callbacks": "Use callbacks.NAME.class_path=... and ~callbacks.NAME.",
@@ -29,17 +30,26 @@ def check_names(configuration: Configuration, placed: Tree, parser: ArgumentPars
     """
     accepted = set(parser.get_defaults(skip_validation=True).keys(branches=True))
     for key, siblings in unknown_names(placed, accepted):
-        parent, _, name = short(key).rpartition(".")
-        if key in ELSEWHERE:
-            advice = ELSEWHERE[key]
-        elif not parent:
-            advice = nearest(name, {*siblings, *PLACES, *groups()} - {"config"})
-        else:
-            close = difflib.get_close_matches(name, siblings, n=1)
-            advice = nearest(short(key), (f"{parent}.{other}" for other in close or siblings))
+        parent, dot, _ = short(key).rpartition(".")
+        beside = {f"{parent}{dot}{name}" for name in siblings}
+        if not parent:
+            beside = {*siblings, *PLACES, *groups()} - {"config"}
+        advice = ELSEWHERE.get(key) or suggestion(
+            short(key), beside, {*map(short, accepted - {*ELSEWHERE}), *settings_of_objects(placed)}
+        )
         raise UsageError(
             configuration.located(f"There is no setting {short(key)!r}. {advice}", key)
         )
+
+
+def settings_of_objects(tree: Any, key: str = "") -> Iterator[str]:
+    """What the classes in a tree take, by the names that users type."""
+    if not isinstance(tree, dict):
+        return
+    for name in parameters_of(tree.get("class_path")) or ():
+        yield short(f"{key}.{name}")
+    for name, inner in tree.items():
+        yield from settings_of_objects(inner, f"{key}.{name}" if key else name)
 
 
 def unknown_names(tree: Tree, accepted: set[str]) -> Iterator[tuple[str, set[str]]]:
@@ -91,6 +101,18 @@ def parameters_of(class_path: Any) -> set[str] | None:
         parameters = inspect.signature(pkgutil.resolve_name(class_path)).parameters.values()
     except (ImportError, AttributeError, TypeError, ValueError):
         return None  # Lightning CLI tells why
+    except Exception as error:  # importing a module runs whatever is in it
+        raise UsageError(f"{class_path} cannot be imported: {told(error)}") from error
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
     return {parameter.name for parameter in parameters}
+
+
+def told(error: Exception) -> str:
+    """What was raised, and in which line."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{last.filename}, line {last.lineno}"
+    if isinstance(error, SyntaxError):
+        place = f"{error.filename}, line {error.lineno}"
+    reason = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {reason} ({place})"

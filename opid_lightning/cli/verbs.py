@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from opid_lightning.cli.arguments import Arguments, parse
 from opid_lightning.cli.choices import configurations, groups
 from opid_lightning.cli.errors import UsageError, is_for_the_user, nearest
 from opid_lightning.cli.interruption import INTERRUPTION, Interrupted
+from opid_lightning.cli.suggestions import typed_for
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,10 @@ class Verb:
         return code or 0
 
 
+# A place that cannot be written to, or is full, is no bug of ours.
+OF_THE_MACHINE = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR
+)  # fmt: skip
 TRAINING = "opid_lightning.cli.training:run"
 PLAYING = "opid_lightning.cli.playing:run"
 RETRIEVER_INPUTS = (
@@ -41,7 +47,11 @@ VERBS = {
     "validate": Verb("play the validation tasks once", TRAINING),
     "test": Verb("play the test tasks once", TRAINING),
     "predict": Verb("play the validation tasks once, with no figures", TRAINING),
-    "play": Verb("play one game; prints one JSON object a line", PLAYING, ("game", "commands")),
+    "play": Verb(
+        "list games, or play one; text at a terminal, JSON lines in a pipe",
+        PLAYING,
+        ("game", "commands"),
+    ),
     "export": Verb(
         "writes a checkpoint's policy to a folder in Hugging Face format",
         "opid_lightning.cli.exporting:run",
@@ -73,14 +83,27 @@ def perform(typed: Sequence[str]) -> int:
     try:
         verb = VERBS.get(typed[0])
         if verb is None:
-            raise UsageError(f"There is no verb {typed[0]!r}. {nearest(typed[0], VERBS)}")
-        return verb(parse(typed[0], typed[1:], verb.inputs))
+            raise UsageError(f"There is no verb {typed[0]!r}. {verb_for(typed[0])}")
+        arguments = parse(typed[0], typed[1:], verb.inputs)
+        if arguments.is_dry and verb.entry != TRAINING:
+            raise UsageError(f"--dry-run is for fit, validate, test and predict, not {typed[0]}.")
+        return verb(arguments)
     except UsageError as error:
         return complain(error)
     except ValueError as error:
         if not is_for_the_user(error):
             raise
         return complain(error)
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE or error.filename is None:
+            raise
+        return complain(UsageError(f"{error.filename}: {error.strerror}"))
+
+
+def verb_for(word: str) -> str:
+    """What to type first instead."""
+    setting = word if "=" in word else typed_for(word)
+    return f"Did you mean fit {setting}?" if setting else nearest(word, VERBS)
 
 
 def complain(error: Exception) -> int:
@@ -113,5 +136,6 @@ settings, as a.b=c or --a.b=c
 
 python -m opid_lightning fit --help               all settings with their types
 python -m opid_lightning fit conf=NAME --print_config   what would run
+python -m opid_lightning fit conf=NAME --dry-run        whether it would, without playing
 python -m opid_lightning fit --config FILE        repeats the run that saved FILE
 """

@@ -30,19 +30,21 @@ UNREADABLE = (
     SafetensorError,
     UnpicklingError,
 )
+GGUF = "gguf_file"  # among the options by which transformers loads a quantized file
 LFS_POINTER = b"version https://git-lfs"
 
 
-def read_config(path: str, location: str, gguf: dict[str, str]) -> Any:
+def read_config(path: str, location: str, options: dict[str, Any]) -> Any:
     """The model's configuration, without dropout; raises ValueError for what cannot be trained."""
     from transformers import AutoConfig, PreTrainedConfig
 
+    is_gguf = GGUF in options
     with reading(f"the config.json of {path!r} cannot be used", location):
-        entries = {} if gguf else PreTrainedConfig.get_config_dict(location)[0]
-    if not gguf:
+        entries = {} if is_gguf else PreTrainedConfig.get_config_dict(location, **options)[0]
+    if not is_gguf:
         _check_entries(path, entries)
     with reading(f"the config.json of {path!r} cannot be used", location):
-        config = AutoConfig.from_pretrained(location, trust_remote_code=False, **gguf)
+        config = AutoConfig.from_pretrained(location, trust_remote_code=False, **options)
     for part in {id(each): each for each in (config, config.get_text_config())}.values():
         _still(part)
     return config
@@ -98,7 +100,7 @@ def _still(config: Any) -> None:
         config.output_router_logits = False  # only an auxiliary loss of transformers' reads them
 
 
-def load_model(path: str, location: str, gguf: dict[str, str], config: Any) -> torch.nn.Module:
+def load_model(path: str, location: str, options: dict[str, Any], config: Any) -> torch.nn.Module:
     """With the weights of its files, in fp32 and eval mode."""
     from transformers import AutoModelForCausalLM
 
@@ -113,11 +115,11 @@ def load_model(path: str, location: str, gguf: dict[str, str], config: Any) -> t
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # which the report names
             **attention_of(path, config),
-            **gguf,
+            **options,
         )
     check_report(path, model, report)
     check_numbers(path, model)
-    if gguf:
+    if GGUF in options:
         _forget_quantization(model)
     _make_savable(path, model.generation_config)
     return model.eval()

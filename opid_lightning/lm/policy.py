@@ -12,6 +12,7 @@ import torch
 
 from opid_lightning.lm.blockwise_attention import attend_in_blocks
 from opid_lightning.lm.chat_template import ChatTemplate
+from opid_lightning.lm.hub import only_cached
 from opid_lightning.lm.lora import LoRA, adapt
 from opid_lightning.lm.model_loading import draw_model, load_model, read_config, reading
 from opid_lightning.lm.padded_words import limit_words
@@ -51,23 +52,31 @@ class PolicySource:
 
 def load_policy(source: PolicySource) -> Policy:
     """Loads a policy without dropout, in fp32 and eval mode; the tokenizer is checked first."""
-    try:
-        location, gguf = locate(source.path)
-    except ValueError as error:
-        raise ValueError(f"policy.path: {error}") from error
-    config = read_config(source.path, location, gguf)
-    tokenizer = _load_tokenizer(source.path, location, gguf)
+    location, options = place_of(source)
+    config = read_config(source.path, location, options)
+    tokenizer = _load_tokenizer(source.path, location, options)
     give_padding(tokenizer, config)
     check_words(source.path, tokenizer, config)
     if source.is_random:
         model = draw_model(source.path, location, config, source.init_seed)
     else:
-        model = load_model(source.path, location, gguf, config)
+        model = load_model(source.path, location, options, config)
     attend_in_blocks(model)
     limit_words(model, tokenizer)
     if source.lora:
         adapt(model, source.lora, source.init_seed)
     return Policy(model, tokenizer)
+
+
+def place_of(source: PolicySource) -> tuple[str, dict[str, Any]]:
+    """What transformers is given; raises ValueError where there is nothing to load."""
+    try:
+        location, gguf = locate(source.path)
+    except ValueError as error:
+        raise ValueError(f"policy.path: {error}") from error
+    if not Path(location).is_dir() and only_cached(location):
+        return location, {"local_files_only": True}
+    return location, dict(gguf)
 
 
 def stop_ids(policy: Policy) -> tuple[int, ...]:
@@ -93,7 +102,10 @@ def stop_ids(policy: Policy) -> tuple[int, ...]:
 
 
 def locate(path: str) -> tuple[str, dict[str, str]]:
-    """What transformers is given: a directory or hub name, and the GGUF file inside it, if any."""
+    """What transformers is given: a directory or hub name, and the GGUF file inside it, if any.
+
+    Raises ValueError where there is no such model, or it cannot be fetched.
+    """
     if path == "smollm2":
         return _locate_smollm2()
     if path in EMBEDDED_NAMES:
@@ -107,6 +119,7 @@ def locate(path: str) -> tuple[str, dict[str, str]]:
             f"no model directory at {path!r}: expected {', '.join(EMBEDDED_NAMES)}, smollm2, a "
             "directory in Hugging Face format, or a hub name such as Qwen/Qwen3-1.7B"
         )
+    only_cached(path)
     return path, {}
 
 
@@ -135,11 +148,11 @@ def _check_tokenizer_files(directory: Path) -> None:
         )
 
 
-def _load_tokenizer(path: str, location: str, gguf: dict[str, str]) -> Any:
+def _load_tokenizer(path: str, location: str, options: dict[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
     with reading(f"the tokenizer of {path!r} cannot be loaded", location):
-        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False, **gguf)
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False, **options)
     if tokenizer.chat_template is None:
         raise ValueError(
             f"the tokenizer of {path!r} has no chat template, so a prompt cannot be told from a "

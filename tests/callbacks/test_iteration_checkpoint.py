@@ -57,6 +57,16 @@ def test_the_best_of_the_evaluated_is_kept_beside_them_also_by_a_resumed_run(
     assert iterations_in(moved / "checkpoints") == [5, 6], "6 is better than 2"
 
 
+def test_a_score_that_training_does_not_log_is_named_in_the_first_iteration(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The evaluation that would warn of it is two iterations away.
+    monitor = "callbacks.checkpoint.monitor=text"
+    with caplog.at_level("INFO"), pytest.warns(UserWarning, match="iteration 2 logged no text"):
+        assert fit(tmp_path, 2, monitor, "trainer.check_val_every_n_epoch=2") == 0
+    assert [m for m in caplog.messages if "iteration 1 logged no text" in m]
+
+
 def test_the_lowest_may_be_the_best(tmp_path: Path) -> None:
     low = ("callbacks.checkpoint.mode=min", "callbacks.checkpoint.save_top_k=2")
     every_two = "trainer.check_val_every_n_epoch=2"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from opid_lightning.cli.errors import is_for_the_user
+from opid_lightning.cli.errors import PACKAGE, is_for_the_user
 from opid_lightning.cli.verbs import main
 from opid_lightning.rollout import Rollout
 from tests.lm.brought import copied, rewrite_weights
@@ -83,7 +83,7 @@ def test_an_unknown_setting_is_named_with_the_nearest_one(
             "callbacks.trajectory_log.every_n_iterations is 'x'. Expected int.",
         ),
         ("env.class_path=no.Such", "env: No module named 'no'"),
-        ("env.class_path=opid_lightning.rollout.Rollout", "does not implement protocol"),
+        ("env.class_path=opid_lightning.rollout.Rollout", "does not implement Environment"),
         ("data.seed=3", "It follows seed_everything."),
         ("trainer.logger=false", "Use logger=csv"),
     ],
@@ -156,10 +156,31 @@ def test_errors_of_our_own_are_for_the_user_and_others_are_bugs() -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "is_message"),
+    [
+        ("raise ValueError('rollout.group_size is 0; expected at least 1')", True),
+        ("raise ValueError('env.data has no file x') from OSError()", True),
+        ("max([])", False),
+        ("int('twelve')", False),
+        ("one, two = (1,)", False),
+        ("list(zip([1], [], strict=True))", False),
+        ("bytes([255]).decode()", False),
+        ("__import__('numpy').zeros(3).reshape(2)", False),
+    ],
+)
+def test_a_bug_in_a_line_of_ours_is_no_message(line: str, is_message: bool) -> None:
+    with pytest.raises(ValueError) as raised:
+        exec(compile(line, str(PACKAGE / "made_up.py"), "exec"))
+    assert is_for_the_user(raised.value) == is_message
+
+
+@pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ((), "Which game?"),
+        (("commands=-",), "Which game?"),
         (("game=nowhere", "commands=-"), "There is no game=nowhere"),
+        (("game=0", "commands=-"), "Numbers go from 1 to 64"),
+        (("game=held", "commands=-"), "There is no game=held. There are: start"),
         (("game=x", "trainer.max_epochs=3"), "play does not use trainer.max_epochs=3"),
         (("game=x", "env.max_stps=3"), "Did you mean 'env.max_steps'"),
         (("game=x", "env.max_steps=0"), "env.max_steps is 0"),

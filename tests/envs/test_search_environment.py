@@ -88,7 +88,8 @@ def test_an_environment_goes_to_another_process_as_it_is(files):
         ({"answer_rule": "last"}, "env.answer_rule is 'last'; expected one of response, reference"),
         ({"prompt_style": "long"}, "env.prompt_style"),
         ({"corpus": "c.jsonl"}, "no questions about it"),
-        ({"train_questions": "q.jsonl"}, "no passages to search"),
+        ({"train_questions": "q.jsonl"}, r"env\.train_questions: there is no file q\.jsonl"),
+        ({"valid_seen_questions": __file__}, "no passages to search"),
         (
             {"train_questions": "q", "corpus": "c", "retriever": Service("http://h:1")},
             "leave one out",

@@ -137,11 +137,21 @@ class SearchQA:
                 f"env.corpus is {self.corpus}, but there are no questions about it: set "
                 "env.train_questions, env.valid_seen_questions and env.valid_unseen_questions"
             )
+        for split in get_args(Split):
+            self._check_files(split)
         if not self.is_generated and not self.corpus and not self.retriever.url:
             raise ValueError(
                 "there are questions, but no passages to search: set env.corpus to a JSONL or "
                 "Parquet file, or env.retriever.url to a service that serves one"
             )
+
+    def _check_files(self, split: Split) -> None:
+        for file in self._files(split) if self._given(split) else ():
+            if not file.exists():
+                raise ValueError(
+                    f"env.{split}_questions: there is no file {file}. Expected a JSONL or Parquet "
+                    "file of questions, or several"
+                )
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from opid_lightning.envs.search.passages import Passage
+from opid_lightning.lm.hub import only_cached
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class Encoder:
         from transformers import AutoModel, AutoTokenizer
 
         try:
-            tokenizer = AutoTokenizer.from_pretrained(name)
-            model = AutoModel.from_pretrained(name, dtype=torch.float32)
+            cached = not Path(name).is_dir() and only_cached(name)
+            tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=cached)
+            model = AutoModel.from_pretrained(name, dtype=torch.float32, local_files_only=cached)
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"dense={name} is no model that transformers can load: {error}. Give a folder or "

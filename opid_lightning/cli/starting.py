@@ -1,0 +1,100 @@
+"""A start that is refused leaves nothing behind, and is refused before anything is loaded."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import lightning
+from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
+from lightning.pytorch.utilities import rank_zero_only
+
+from opid_lightning.cli.configuration import Configuration
+from opid_lightning.cli.errors import UsageError
+from opid_lightning.cli.run_lock import LOCK
+from opid_lightning.hooks import RolloutCallback
+from opid_lightning.lm.policy import locate
+
+
+class FirstAttempt(RolloutCallback):
+    """Notes that something has been played, by which a start has become a run."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+
+    def on_stage_progress(self, trainer: lightning.Trainer, stage: str, done: int) -> None:
+        self.is_over = True
+
+
+@contextmanager
+def leaving_nothing(folder: Path, first_attempt: FirstAttempt) -> Iterator[None]:
+    """Empties a new folder of a run that ends before anything was played in it.
+
+    Who made the folder removes it; its lock is not ours.
+    """
+    is_new = not holdings(folder)
+    try:
+        yield
+    except Exception:
+        is_first: bool = rank_zero_only.rank == 0  # type: ignore[attr-defined]
+        if is_new and is_first and not first_attempt.is_over:
+            for each in holdings(folder):
+                shutil.rmtree(each) if each.is_dir() else each.unlink()
+        raise
+
+
+def holdings(folder: Path) -> list[Path]:
+    return [each for each in folder.iterdir() if each.name != LOCK] if folder.is_dir() else []
+
+
+def missing(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there, from the inside out."""
+    folder = folder.absolute()
+    return [each for each in (folder, *folder.parents) if not each.exists()]
+
+
+def remove_empty(folders: list[Path]) -> None:
+    for each in folders:
+        with suppress(OSError):  # somebody else writes there by now
+            each.rmdir()
+
+
+def check_writable(folder: Path, setting: str) -> None:
+    """Raises where no file can be made in it; leaves none, and no new folder."""
+    made = missing(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"The folder {folder} cannot be written to ({error.strerror}): give another one by "
+            f"{setting}=FOLDER."
+        ) from error
+    finally:
+        remove_empty(made)
+
+
+def check_accelerator(name: Any, configuration: Configuration) -> None:
+    """Raises where a GPU is asked for, and torch has none that it can use."""
+    here = {"cuda": CUDAAccelerator.is_available(), "mps": MPSAccelerator.is_available()}
+    if {**here, "gpu": any(here.values())}.get(str(name), True):
+        return
+    message = (
+        f"trainer.accelerator is {str(name)!r}, but torch finds no such device here: set "
+        "trainer.accelerator=cpu or auto. `python -m opid_lightning doctor` says what torch sees."
+    )
+    raise UsageError(configuration.located(message, "trainer.accelerator"))
+
+
+def check_policy(path: str, configuration: Configuration) -> None:
+    """Raises where there is nothing to load, or it cannot be fetched, before data is read."""
+    try:
+        locate(path)
+    except ValueError as error:
+        message = configuration.located(f"policy.path: {error}", "policy.path")
+        raise UsageError(message) from error
