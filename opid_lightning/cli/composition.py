@@ -18,10 +18,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from opid_lightning.cli.choices import CONF, configurations, groups
 from opid_lightning.cli.errors import UsageError, nearest
-from opid_lightning.cli.names import Tree, from_places, keys_of
+from opid_lightning.cli.names import Tree, from_places, is_path_of_class, keys_of
 from opid_lightning.cli.typed_values import NULLS
 
 OF_THE_REFERENCE = re.compile(r"\$\{reference\.(\w+)\}")
+CLASSES = {  # where a group's choice is an object
+    **{name: f"{name}.class_path" for name in ("env", "sampler", "analyst")},
+    "strategy": "trainer.strategy.class_path",
+    "logger": "logger.NAME.class_path",
+    "callbacks": "callbacks.NAME.class_path",
+}
 OPTIONAL_GROUPS = ("preset", "recipe", "callbacks", "logger")  # null leaves them out
 
 
@@ -118,9 +124,14 @@ def check_choices(choices: Mapping[str, str], file: Path) -> None:
             continue
         if choice not in available[group]:
             raise UsageError(
-                f"Group {group!r} has no choice {choice!r}. {nearest(choice, available[group])}\n"
-                f"  Set on the command line: {group}={choice}"
+                f"Group {group!r} has no choice {choice!r}. {nearest(choice, available[group])}"
+                f"{advice_on_class(group, choice)}\n  Set on the command line: {group}={choice}"
             )
+
+
+def advice_on_class(group: str, choice: str) -> str:
+    key = CLASSES.get(group)
+    return f" A class of your own is {key}={choice}." if key and is_path_of_class(choice) else ""
 
 
 def sources_of(file: Path, overrides: list[str]) -> tuple[Source, ...]:

@@ -13,7 +13,15 @@ from opid_lightning.cli.arguments import Setting
 from opid_lightning.cli.configuration import Configuration, laid_in_order
 from opid_lightning.cli.errors import UsageError
 from opid_lightning.cli.hints import Section, hint_of
-from opid_lightning.cli.names import Tree, leaves_of, set_key, short, value_at
+from opid_lightning.cli.names import (
+    Tree,
+    is_path_of_class,
+    leaves_of,
+    set_key,
+    short,
+    value_at,
+)
+from opid_lightning.cli.typed_classes import NAMED_OBJECTS
 from opid_lightning.cli.typed_values import (
     members,
     named,
@@ -25,7 +33,6 @@ from opid_lightning.cli.typed_values import (
 )
 
 Hint = Callable[[str], Any]
-NAMED_OBJECTS = ("callbacks", "logger")
 DECIDED = ("ckpt_path", "trainer.default_root_dir")  # by `folders`, from what was typed
 
 
@@ -100,10 +107,6 @@ def check_values(configuration: Configuration, tree: Tree, parser: ArgumentParse
             raise UsageError(
                 configuration.located(f"{short(key)} is {shown}. Expected {expected}.", key)
             )
-
-
-def is_path_of_class(value: Any) -> bool:
-    return isinstance(value, str) and all(map(str.isidentifier, value.split("."))) and "." in value
 
 
 def expected_of(value: Any, hint: Any) -> str:
