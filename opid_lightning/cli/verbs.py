@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from opid_lightning.cli.arguments import Arguments, parse
 from opid_lightning.cli.choices import configurations, groups
 from opid_lightning.cli.errors import UsageError, is_for_the_user, nearest
+from opid_lightning.cli.exits import own_exit
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,10 @@ def main(typed: Sequence[str]) -> int:
         if not is_for_the_user(error):
             raise
         return complain(error)
+    except SystemExit as error:
+        if not (said := own_exit(error)):
+            raise
+        return complain(UsageError(said))
 
 
 def complain(error: Exception) -> int:
