@@ -98,7 +98,7 @@ def check_values(configuration: Configuration, tree: Tree, parser: ArgumentParse
             expected = "" if is_path_of_class(value) else "the path of a class, as package.Name"
         elif hint is Section:
             expected = f"its settings one by one, as {short(key)}.NAME=VALUE"
-        elif value is None and key.split(".")[0] in NAMED_OBJECTS and key.count(".") == 1:
+        elif key.split(".")[0] in NAMED_OBJECTS and key.count(".") == 1:
             expected = f"an object with a class_path; ~{key} takes it away"
         else:
             expected = expected_of(value, hint)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from argparse import ArgumentError
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from opid_lightning.cli.launch import check_folder_is_named
 from opid_lightning.cli.names import place_of, to_places
 from opid_lightning.cli.results import results_table
 from opid_lightning.cli.saving import SaveConfig
+from opid_lightning.cli.trainer_switches import check_switches
 from opid_lightning.cli.typed_values import dumped
 from opid_lightning.cli.validation import check_names
 from opid_lightning.datamodule import RolloutDataModule
@@ -67,7 +70,8 @@ def run(arguments: Arguments) -> None:
 def quieten_libraries() -> None:
     """Drops advertisements, and warnings about what is meant to be so."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "litlogger" not in record.getMessage()
+        # Of a run with nothing left to do, which `resuming` says.
+        lambda record: not re.search("litlogger|No training batches", record.getMessage())
     )
     for message in (
         r"`isinstance\(treespec, LeafSpec\)`",  # between Lightning 2.6 and torch 2.13
@@ -185,10 +189,21 @@ class OPIDCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         self._check_checkpoint(subcommand)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), self._locating():
             # Of ModelCheckpoint: an evaluation, or a branch of a run, has a folder of its own.
             warnings.filterwarnings("ignore", "The dirpath has changed")
             super()._run_subcommand(subcommand)
+
+    @contextmanager
+    def _locating(self) -> Iterator[None]:
+        """Adds to messages for the user where the setting that they are about was made."""
+        try:
+            yield
+        except (ValueError, MisconfigurationException) as error:
+            found = own_error(error) if isinstance(error, ValueError) else error
+            if found is None:
+                raise
+            raise UsageError(locate_mentioned(str(found), self.configuration)) from error
 
     def _check_checkpoint(self, subcommand: str) -> None:
         checkpoint = self.config_init[subcommand].get("ckpt_path")
@@ -210,17 +225,13 @@ class OPIDCLI(LightningCLI):
             print(results_table(result, data.evaluation_sets, data.evaluation))
 
     def instantiate_classes(self) -> None:
-        try:
+        with self._locating():
             super().instantiate_classes()
-        except (ValueError, MisconfigurationException) as error:
-            found = own_error(error) if isinstance(error, ValueError) else error
-            if found is None:
-                raise
-            raise UsageError(locate_mentioned(str(found), self.configuration)) from error
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         built: Namespace = self.config_init[self.subcommand]
         refuse_twins(built["callbacks"])
+        check_switches(self.configuration, built["trainer"], built["callbacks"])
         loggers = [make(built["trainer"]["default_root_dir"]) for make in built["logger"].values()]
         try:
             return super().instantiate_trainer(
