@@ -176,8 +176,14 @@ class OPIDCLI(LightningCLI):
             raise UsageError(explain(str(error), self.configuration, placed)) from error
         given = self.config[verb]
         # Too many to be meant; Lightning takes them, and fails or waits later.
-        check_range("trainer.num_nodes", given["trainer"]["num_nodes"], at_most=MOST_NODES)
-        check_range("seed_everything", given["seed_everything"], at_least=0, at_most=LARGEST_SEED)
+        self._check("trainer.num_nodes", given["trainer"]["num_nodes"], at_most=MOST_NODES)
+        self._check("seed_everything", given["seed_everything"], at_least=0, at_most=LARGEST_SEED)
+
+    def _check(self, name: str, value: Any, **bounds: float) -> None:
+        try:
+            check_range(name, value, **bounds)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise UsageError(self.configuration.located(str(error), name)) from error
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would replace model.* by the checkpoint's; what was typed must win."""
