@@ -59,7 +59,8 @@ class Play:
 
     def start(self, task: Task, attempt: int) -> None:
         episode = Episode(task, attempt, self.sessions.take())
-        self._move(_Move(episode, partial(self._begin, episode)), episode.session.reset, task)
+        move = _Move(episode, f"reset() to {task.id!r}", partial(self._begin, episode))
+        self._move(move, episode.session.reset, task)
 
     def _begin(self, episode: Episode, answer: object) -> None:
         episode.begin(self.gate.opening(answer, episode.task))
@@ -78,9 +79,12 @@ class Play:
         check_completion(completion, self.generation.weight_version)
         episode, prompt = self.asked.pop(completion.request_id)
         self.num_tokens += len(completion.token_ids)
-        answer = self.sessions.environment.action(completion.text, episode.observation)
+        step = f"at step {len(episode.steps)} of {episode.task.id!r}"
+        with self.gate.calling(f"action() {step}"):
+            answer = self.sessions.environment.action(completion.text, episode.observation)
         action = self.gate.action(answer, episode.task, len(episode.steps))
-        move = _Move(episode, partial(self._add, episode, prompt, completion, action))
+        then = partial(self._add, episode, prompt, completion, action)
+        move = _Move(episode, f"step() {step}", then)
         self._move(move, episode.session.step, action.text)
 
     def _add(
@@ -102,7 +106,8 @@ class Play:
 
     def _settle(self, move: _Move, outcome: Callable[[], Any]) -> None:
         try:
-            answer = outcome()
+            with self.gate.calling(move.call):
+                answer = outcome()
         except SessionLostError as error:
             self._lose(move.episode, error)
             return
@@ -155,17 +160,24 @@ class _Move:
     """A reset or step that is being made."""
 
     episode: Episode
+    call: str  # for messages
     then: Callable[[Any], None]  # takes its answer
 
 
 def check_completion(completion: Completion, weight_version: int) -> None:
     """Raises where a response cannot be trained on, or is not of the weights that are served."""
     num_tokens, logprobs = len(completion.token_ids), completion.logprobs
-    if not num_tokens or len(logprobs) != num_tokens or not all(map(math.isfinite, logprobs)):
+    if not num_tokens or len(logprobs) != num_tokens:
         raise ValueError(
-            f"the sampler answered {completion.request_id!r} with {num_tokens} tokens and the "
-            f"log-probs {shown(logprobs)}; expected at least one token, and a finite log-prob "
-            "of each"
+            f"the sampler answered {completion.request_id!r} with {num_tokens} tokens and "
+            f"{len(logprobs)} log-probs; expected at least one token, and a log-prob of each"
+        )
+    if not all(map(math.isfinite, logprobs)):
+        raise ValueError(
+            f"The log-probs of the response to {completion.request_id!r} are {shown(logprobs)}; "
+            "expected finite numbers. The policy's own logits are not finite: its weights have "
+            "diverged. The newest checkpoint holds the same weights, so resume from an earlier "
+            "one (ckpt_path=FILE), or start again, with a lower learning rate (optimizer.lr)"
         )
     if completion.weight_version != weight_version:
         raise ValueError(

@@ -191,7 +191,9 @@ def progress(checkpoint: Mapping[str, Any]) -> dict[str, int]:
     return current
 
 
-def check_resumes(checkpoint: Mapping[str, Any], max_epochs: int | None) -> None:
+def check_resumes(
+    checkpoint: Mapping[str, Any], max_epochs: int | None, max_steps: int = -1
+) -> None:
     """Raises for one that `fit` cannot go on from."""
     check_ends_an_iteration(checkpoint)
     if "lr_schedulers" not in checkpoint:
@@ -206,6 +208,35 @@ def check_resumes(checkpoint: Mapping[str, Any], max_epochs: int | None) -> None
             f"trainer.max_epochs is {max_epochs}, but the checkpoint is of iteration {finished}: "
             "raise it to train further, or resume from an earlier checkpoint."
         )
+    taken, of_last = steps_taken(checkpoint)
+    if 0 <= max_steps <= taken - of_last and of_last:
+        raise ValueError(
+            f"trainer.max_steps is {max_steps}, but the checkpoint is of {taken} optimizer steps, "
+            f"{of_last} of them in its last iteration: raise it to train further, or resume from "
+            "an earlier checkpoint."
+        )
+
+
+def steps_taken(checkpoint: Mapping[str, Any]) -> tuple[int, int]:
+    """Optimizer steps, and how many of them the last iteration took."""
+    loop = checkpoint["loops"]["fit_loop"]["epoch_loop.automatic_optimization.optim_progress"]
+    steps = loop["optimizer"]["step"]
+    return checkpoint["global_step"], steps["current"]["completed"]
+
+
+def nothing_left(checkpoint: Mapping[str, Any], max_epochs: int | None, max_steps: int) -> str:
+    """What to say where a run that resumes from it is over; else empty."""
+    limits = {
+        "max_epochs": (max_epochs, progress(checkpoint)["processed"], "iteration"),
+        "max_steps": (max_steps, checkpoint["global_step"], "optimizer step"),
+    }
+    for name, (limit, done, unit) in limits.items():
+        if limit is not None and 0 <= limit <= done:
+            return (
+                f"Nothing left to do: the checkpoint is of {unit} {done}, and trainer.{name} is "
+                f"{limit}. Raise it to train further."
+            )
+    return ""
 
 
 def check_ends_an_iteration(checkpoint: Mapping[str, Any]) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from opid_lightning.protocols import Split
+from opid_lightning.gate import check_any_step
+from opid_lightning.protocols import Environment, Split
 from opid_lightning.success import Success, success_of
 from opid_lightning.types import Task, Trajectory, group_by_task
-from opid_lightning.value_checks import check_range
+from opid_lightning.value_checks import check_range, check_temperature
 
 EvaluatedSplit = Literal["train", "valid_seen", "valid_unseen", "both"]
 
@@ -30,7 +31,7 @@ class Evaluation:
         check_range("evaluation.attempts", self.attempts, at_least=1)
         check_range("evaluation.num_tasks", self.num_tasks, at_least=1, or_null=True)
         check_range("evaluation.tasks_per_batch", self.tasks_per_batch, at_least=1)
-        check_range("evaluation.temperature", self.temperature, at_least=0, hint="0 is greedy")
+        check_temperature("evaluation.temperature", self.temperature)
         if self.temperature == 0 and self.attempts > 1:
             raise ValueError(
                 f"evaluation.attempts is {self.attempts}, but at evaluation.temperature=0 all "
@@ -114,6 +115,11 @@ class EvaluationResult:
             for split, success in self.splits.items():
                 named |= {f"{stage}/{split}/{k}": value for k, value in success.metrics.items()}
         return named
+
+
+def check_games_were_played(environment: Environment, played: Sequence[Played]) -> None:
+    made = [t for part in played for t in part.trajectories]
+    check_any_step(environment, [t for t in made if not t.session_lost])
 
 
 def result_of(played: Sequence[Played]) -> EvaluationResult:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, TypeVar
 
-from opid_lightning.types import Action, Observation, Opening, PromptText, Task
+import numpy as np
+
+from opid_lightning.types import Action, Observation, Opening, PromptText, Task, Trajectory
+from opid_lightning.value_checks import LARGEST_REWARD, check_range
+
+_log = logging.getLogger(__name__)
 
 _Answer = TypeVar("_Answer", Action, Observation, Opening, PromptText, Task)
 
@@ -23,8 +32,23 @@ class Gate:
 
     environment: str  # its class, for messages
 
+    @contextmanager
+    def calling(self, where: str) -> Iterator[None]:
+        """Around each call of the environment, which must not end the run as if it were over."""
+        try:
+            yield
+        except SystemExit as error:
+            raise ValueError(
+                f"{self.environment}: {where} ended the process by sys.exit({error.code!r})"
+                f"{line_of(error)}; expected it to return or to raise an error. Fix it in the "
+                "environment."
+            ) from error
+        except KeyboardInterrupt:
+            _log.warning("%s: %s was interrupted (KeyboardInterrupt).", self.environment, where)
+            raise
+
     def task(self, answer: object, split: str) -> Task:
-        checks = {"id": text, "kind": text}
+        checks = {"id": encodable_text, "kind": encodable_text}
         return self._checked(answer, Task, checks, f"tasks({split!r})")
 
     def opening(self, answer: object, task: Task) -> Opening:
@@ -48,7 +72,7 @@ class Gate:
         checks = {
             "text": text,
             "admissible": texts,
-            "reward": finite_number,
+            "reward": reward,
             "done": flag,
             "won": flag,
         }
@@ -84,13 +108,46 @@ def gate_of(environment: object) -> Gate:
     return Gate(f"{kind.__module__}.{kind.__qualname__}")
 
 
+def check_max_steps(environment: object) -> None:
+    """Raises where no step of a game would be played."""
+    max_steps: Any = getattr(environment, "max_steps", None)
+    name = f"env.max_steps, of {gate_of(environment).environment},"
+    check_range(name, max_steps, at_least=1)
+    if not isinstance(max_steps, Integral):
+        raise ValueError(f"{name} is {max_steps}; expected a whole number")
+
+
+def check_any_step(environment: object, trajectories: Sequence[Trajectory]) -> None:
+    """Raises where every game was over before its first step."""
+    if trajectories and not any(trajectory.steps for trajectory in trajectories):
+        raise ValueError(
+            f"{gate_of(environment).environment}: reset() returned done=True for all "
+            f"{len(trajectories)} games that were played, so that none had a step; expected "
+            "False. Fix reset(), or leave such tasks out of tasks()."
+        )
+
+
+def line_of(error: BaseException) -> str:
+    """In which file and line it was raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    return "".join(f" ({frame.filename}, line {frame.lineno})" for frame in last)
+
+
 # Each returns the plain Python value, or raises TypeError with what was expected.
 
 
 def text(value: object) -> str:
+    """With U+FFFD for halves of UTF-16 pairs, which no tokenizer and no file can take."""
     if not isinstance(value, str):
         raise TypeError("text")
-    return str(value)
+    return without_lone_surrogates(str.__str__(value))  # not as an Enum writes itself
+
+
+def encodable_text(value: object) -> str:
+    """A name: with something replaced it might be another's."""
+    if isinstance(value, str) and text(value) != value:
+        raise TypeError("text without lone surrogates")
+    return text(value)
 
 
 def texts(value: object) -> tuple[str, ...]:
@@ -98,13 +155,27 @@ def texts(value: object) -> tuple[str, ...]:
         raise TypeError("a tuple or list of texts")
     if not all(isinstance(item, str) for item in value):
         raise TypeError("texts alone in it")
-    return tuple(map(str, value))
+    return tuple(map(text, value))
 
 
-def finite_number(value: object) -> float:
+def without_lone_surrogates(value: str) -> str:
+    """With U+FFFD for each; pairs are joined."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return value
+
+
+def reward(value: object) -> float:
     value = plain(value)
     if not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise TypeError("a finite number")
+    if abs(value) > LARGEST_REWARD:
+        raise TypeError(
+            f"a number within {LARGEST_REWARD:g} of 0, as advantages and gradients of larger "
+            "rewards overflow"
+        )
     return float(value)
 
 
@@ -116,11 +187,23 @@ def flag(value: object) -> bool:
 
 
 def plain(value: Any) -> object:
-    """Python's own number in a numpy scalar, or in an array or tensor of no axes."""
-    return value.item() if getattr(value, "shape", None) == () else value
+    """Python's own number in a numpy scalar, or in an array or tensor of no axes.
+
+    What holds no number is returned as it is: a masked value, a time, a tensor without data.
+    """
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")  # of numpy alone
+    if getattr(value, "shape", None) != () or kind in "mM" or np.ma.is_masked(value):
+        return value
+    try:
+        return value.item()
+    except Exception:  # of whatever class it is; the value is refused by name
+        return value
 
 
 def shown(value: object, longest: int = 80) -> str:
-    seen = repr(value)
+    try:
+        seen = " ".join(repr(value).split())
+    except Exception as error:  # of whatever class it is; and Python writes no number this long
+        return f"{type(value).__name__} (its repr raises {type(error).__name__})"
     cut = f"{seen[:longest]}..." if len(seen) > longest else seen
     return f"{cut} ({type(value).__name__})"

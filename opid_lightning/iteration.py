@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from opid_lightning.gate import check_any_step
 from opid_lightning.learning.advantage import Advantage
 from opid_lightning.learning.batching import Batching
 from opid_lightning.protocols import Listener, Sampler
@@ -74,6 +75,7 @@ class Iteration:
             part = whole, self.look_back(whole, listener), dict(generation.metrics), lost
         played, hindsights, metrics, lost_parts = zip(*ranks.gather(part), strict=True)
         trajectories, hindsight = in_order(played, tasks), together(hindsights)
+        check_any_step(sessions.environment, trajectories)
         rows = self.route(trajectories, hindsight, actors.encode)
         sequences = [row.prompt_ids + row.response_ids for row in rows]
         plan = self.batching.plan(sequences, seed, ranks.count)

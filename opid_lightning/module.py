@@ -11,7 +11,12 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from opid_lightning import policy_record
 from opid_lightning.adapter_checkpoint import KEY, Record, check_same, record_of, trained
-from opid_lightning.evaluation import EvaluationResult, Played, result_of
+from opid_lightning.evaluation import (
+    EvaluationResult,
+    Played,
+    check_games_were_played,
+    result_of,
+)
 from opid_lightning.evaluation_record import description
 from opid_lightning.hooks import ranks_of
 from opid_lightning.learning.finite import check_finite, check_logprobs_finite, not_finite
@@ -201,7 +206,7 @@ class OPIDModule(lightning.LightningModule):
     def check_weights(self) -> None:
         """Raises, on every rank, before weights that are not finite are kept."""
         if not all(ranks_of(self.trainer).gather(is_finite(self.policy.model))):
-            raise ValueError(not_finite("policy's weights", ""))
+            raise ValueError(not_finite("policy's weights", "", "are"))
 
     def on_train_epoch_end(self) -> None:
         self.check_weights()
@@ -252,6 +257,7 @@ class OPIDModule(lightning.LightningModule):
         self._finish_evaluation("test")
 
     def _finish_evaluation(self, stage: str) -> None:
+        check_games_were_played(self.trainer.datamodule.env, self._played)  # type: ignore[attr-defined]
         self.evaluation_result = result_of(self._played)
         self._played.clear()
         metrics = self.evaluation_result.metrics(stage)

@@ -106,7 +106,7 @@ def check_continues(
         )
     needed = set(names_of_state(make)) if differing(found, own) or not found["class"] else set()
     if found["state"] and (missing := needed - set(found["state"])):
-        changed = ", ".join(differing(found, own)) or "optimizer.class_path"
+        changed = ", ".join(needing(missing, found, own, make)) or "optimizer.class_path"
         raise ValueError(
             f"This run's optimizer, {own['class']}, keeps {', '.join(sorted(missing))} of each "
             f"parameter, which the checkpoint's state does not hold ({', '.join(found['state'])}): "
@@ -120,11 +120,31 @@ def counted(record: Record) -> str:
     return f"{sum(numbers)} parameters in {groups}"
 
 
-def names_of_state(make: Callable[[Iterable[torch.nn.Parameter]], Optimizer]) -> list[str]:
+def needing(
+    missing: set[str],
+    found: Record,
+    own: Record,
+    make: Callable[[Iterable[torch.nn.Parameter]], Optimizer],
+) -> list[str]:
+    """Which of the settings that differ make it keep what is missing; all where none alone does."""
+    changed = {
+        name: was[name]
+        for was, now in zip(found["settings"], own["settings"], strict=True)
+        for name in now
+        if name in was and was[name] != now[name]
+    }
+    guilty = [n for n, was in changed.items() if missing - set(names_of_state(make, {n: was}))]
+    return [f"optimizer.{name}" for name in guilty or changed]
+
+
+def names_of_state(
+    make: Callable[[Iterable[torch.nn.Parameter]], Optimizer], settings: Mapping[str, Any] = {}
+) -> list[str]:
     """What it keeps of a parameter, found out by a step on one that is nobody's."""
     parameter = torch.nn.Parameter(torch.zeros(2, 2))
     parameter.grad = torch.zeros(2, 2)
     optimizer = make([parameter])
+    optimizer.param_groups[0].update(settings)
     optimizer.step(lambda: 0.0)
     return sorted(optimizer.state[parameter])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from opid_lightning.gate import gate_of
+from opid_lightning.gate import check_max_steps, gate_of
 from opid_lightning.protocols import Environment
 from opid_lightning.types import Action, Observation, Task, Turn
 
@@ -145,6 +145,7 @@ def play(
     A policy has the environment's max_steps, as in training; a list of commands and a person
     end by themselves.
     """
+    check_max_steps(environment)
     max_steps = None if isinstance(actor, Commands | Terminal) else environment.max_steps
     report = report or JSONLines(sys.stdout)
     session, gate = environment.open(), gate_of(environment)

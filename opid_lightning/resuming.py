@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning.pytorch.utilities import rank_zero_info
 
 from opid_lightning import evaluation_record, optimizer_record, policy_record
-from opid_lightning.checkpoints import check_resumes
+from opid_lightning.checkpoints import check_resumes, nothing_left
 from opid_lightning.loggers import go_on, row_to_come
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def records_of(module: OPIDModule, checkpoint: dict[str, Any]) -> dict[str, Any]
 
 def check_run_resumes(module: OPIDModule, checkpoint: Mapping[str, Any]) -> None:
     """Raises where `fit` cannot go on from it."""
-    check_resumes(checkpoint, module.trainer.max_epochs)
+    assert module.run_end is not None
+    check_resumes(checkpoint, module.trainer.max_epochs, module.run_end.max_steps)
     if found := optimizer_record.record_in(checkpoint):
         optimizer_record.check_continues(found, own_optimizer(module), module.optimizer)
 
@@ -47,8 +48,11 @@ def resume(module: OPIDModule, checkpoint: Mapping[str, Any]) -> None:
     assert module.run_end is not None
     trainer.num_sanity_val_steps = 0
     module.run_end.limit_steps(trainer, checkpoint["global_step"])
-    notes = [policy_record.what_changed(checkpoint, module.policy_record)]
-    notes.append(resumed_evaluation(module, checkpoint))
+    notes = [
+        nothing_left(checkpoint, trainer.max_epochs, module.run_end.max_steps),
+        policy_record.what_changed(checkpoint, module.policy_record),
+        resumed_evaluation(module, checkpoint),
+    ]
     if found := optimizer_record.record_in(checkpoint):
         notes.append(optimizer_record.what_changed(found, own_optimizer(module)))
     for note in filter(None, notes):

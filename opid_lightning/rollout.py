@@ -20,7 +20,7 @@ from opid_lightning.types import (
     Trajectory,
     Turn,
 )
-from opid_lightning.value_checks import check_range
+from opid_lightning.value_checks import check_range, check_temperature
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Rollout:
                 f"rollout.max_prompt_tokens, which is {self.max_prompt_tokens}"
             )
         # 0 is for greedy evaluation; the data module refuses it in training.
-        check_range("rollout.temperature", self.temperature, at_least=0)
+        check_temperature("rollout.temperature", self.temperature)
         check_range("rollout.max_lost_share", self.max_lost_share, at_least=0, at_most=1)
         if not all(self.stop):
             raise ValueError(f"rollout.stop is {list(self.stop)}: a blank text would end nothing")
@@ -107,7 +107,9 @@ class Rollout:
         gate, step = gate_of(environment), len(history)
 
         def write(turns: Sequence[Turn], now: Observation) -> PromptText:
-            return gate.prompt(environment.prompt(goal, turns, now), goal, step)
+            with gate.calling(f"prompt() at step {step} of {goal!r}"):
+                answer = environment.prompt(goal, turns, now)
+            return gate.prompt(answer, goal, step)
 
         prompt = PromptFitting(write, encode, budget)(history, observation)
         if prompt is not None:

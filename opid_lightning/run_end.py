@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lightning
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.utilities import rank_zero_warn
 
 from opid_lightning.hooks import iteration_number
 
@@ -32,6 +33,8 @@ class RunEnd:
         if trainer.is_last_batch:
             is_last = self.is_over(trainer, iteration_number(trainer) + 1)
             trainer.check_val_every_n_epoch = 1 if is_last else self.evaluates_every
+            if is_last:
+                warn_of_least_steps(trainer)
             self.limit_steps(trainer, trainer.global_step)
 
     def is_over(self, trainer: lightning.Trainer, iterations: int) -> bool:
@@ -59,6 +62,17 @@ class RunEnd:
     def _may_stop(self, trainer: lightning.Trainer, iterations: int) -> bool:
         least_steps = trainer.min_steps or 0
         return iterations >= (trainer.min_epochs or 0) and trainer.global_step >= least_steps
+
+
+def warn_of_least_steps(trainer: lightning.Trainer) -> None:
+    """How many steps an iteration takes is known only when it is played."""
+    least = trainer.min_steps or 0
+    if trainer.global_step < least:
+        rank_zero_warn(
+            f"trainer.min_steps={least} is not reached: the run ends at trainer.max_epochs="
+            f"{trainer.max_epochs}, after {trainer.global_step} optimizer steps. Raise "
+            "trainer.max_epochs to train further."
+        )
 
 
 def quieten_timers(trainer: lightning.Trainer) -> None:

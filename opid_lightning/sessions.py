@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from opid_lightning.gate import check_max_steps, gate_of
 from opid_lightning.protocols import Environment, Session, WaitingEnvironment
 
 
@@ -13,13 +14,16 @@ class SessionPool:
     """Reuses sessions from task to task: opening one is expensive."""
 
     def __init__(self, environment: Environment) -> None:
+        check_max_steps(environment)
         self.environment = environment
+        self._gate = gate_of(environment)
         self._open: list[Session] = []
         self._idle: list[Session] = []
 
     def take(self) -> Session:
         if not self._idle:
-            self._idle.append(self.environment.open())
+            with self._gate.calling("open()"):
+                self._idle.append(self.environment.open())
             self._open.append(self._idle[-1])
         return self._idle.pop()
 
@@ -29,13 +33,17 @@ class SessionPool:
     def discard(self, session: Session) -> None:
         """Closes one that was taken and lost; the next attempt opens another."""
         self._open = [other for other in self._open if other is not session]
-        session.close()
+        self._end(session)
 
     def close(self) -> None:
         """Closes all, also those that a rollout which failed never gave back."""
         self._idle.clear()
         while self._open:
-            self._open.pop().close()
+            self._end(self._open.pop())
+
+    def _end(self, session: Session) -> None:
+        with self._gate.calling("close()"):
+            session.close()
 
 
 @contextmanager

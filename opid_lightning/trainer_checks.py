@@ -37,8 +37,7 @@ def check_trainer(trainer: lightning.Trainer) -> None:
         at_least=1,
         hint="0 would log no metric of training",
     )
-    for name in ("min_epochs", "min_steps"):
-        check_range(f"trainer.{name}", getattr(trainer, name), at_least=0, or_null=True)
+    check_least(trainer)
     interval = trainer.val_check_interval
     is_of_epochs = isinstance(interval, float) and interval == 1.0  # the int 1 is every batch
     if not is_of_epochs or (trainer.check_val_every_n_epoch or 0) < 1:
@@ -47,6 +46,19 @@ def check_trainer(trainer: lightning.Trainer) -> None:
             f"number, and leave trainer.val_check_interval at 1.0. They are "
             f"{trainer.check_val_every_n_epoch} and {interval!r}."
         )
+
+
+def check_least(trainer: lightning.Trainer) -> None:
+    """Raises for a least number that the run would end before."""
+    for unit in ("epochs", "steps"):
+        least, most = getattr(trainer, f"min_{unit}"), getattr(trainer, f"max_{unit}")
+        check_range(f"trainer.min_{unit}", least, at_least=0, or_null=True)
+        if least and most is not None and 0 <= most < least:
+            raise ValueError(
+                f"trainer.min_{unit} is {least}, but the run ends at trainer.max_{unit}={most}: "
+                f"raise trainer.max_{unit}, or leave trainer.min_{unit} at null. It only keeps "
+                "callbacks and trainer.max_time from ending a run sooner."
+            )
 
 
 def check_rollouts_are_whole(trainer: lightning.Trainer) -> None:

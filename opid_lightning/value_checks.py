@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from numbers import Real
 
 LARGEST = 1e12  # no sensible setting is larger, and loops and arrays of such a size never end
+# Squares of larger advantages and gradients overflow in float32, and their differences vanish.
+LARGEST_REWARD = 1e9
 LARGEST_SEED = 2**32 - 1  # that numpy takes
+LEAST_TEMPERATURE = 0.01  # as vLLM's; logits divided by much less overflow
 LONGEST_S = 1e9  # thirty years; what waits for longer overflows
 
 
@@ -43,6 +46,16 @@ def check_range(
         + (", or null" if or_null else "")
         + (f" ({hint})" if hint else "")
     )
+
+
+def check_temperature(name: str, value: float) -> None:
+    """Raises unless it is one to sample at, or 0, which is greedy."""
+    check_range(name, value, at_least=0, hint="0 is greedy")
+    if 0 < value < LEAST_TEMPERATURE:
+        raise ValueError(
+            f"{name} is {value:g}; expected 0, which is greedy, or at least {LEAST_TEMPERATURE}: "
+            "logits divided by less overflow"
+        )
 
 
 def check_word(name: str, value: str, words: Sequence[str]) -> None:

@@ -9,6 +9,8 @@ import lightning
 import pytest
 import torch
 
+from opid_lightning.attempts import check_completion
+from opid_lightning.types import Completion
 from tests.keydoor_run import fit
 
 
@@ -42,18 +44,39 @@ class Poison(lightning.Callback):
 @pytest.mark.parametrize(
     ("hook", "named"),
     [
-        ("epoch start", r"log-probs of \S+#\d@\d+"),
-        ("batch end", r"log-probs of \S+#\d@\d+"),
-        ("backward", r"gradient norm \((nan|inf)\)"),
-        ("epoch end", "policy's weights"),
+        ("epoch start", r"log-probs of \S+#\d@\d+ are"),
+        ("batch end", r"log-probs of \S+#\d@\d+ are"),
+        ("backward", r"gradient norm \((nan|inf)\) is"),
+        ("epoch end", "policy's weights are"),
     ],
 )
 def test_what_is_not_finite_is_named_and_keeps_the_checkpoint(
     tmp_path: Path, hook: str, named: str
 ) -> None:
-    with pytest.raises(ValueError, match=rf"The {named} are not finite"):
+    with pytest.raises(ValueError, match=rf"The {named} not finite"):
         fit(tmp_path, [Poison(hook)], iterations=3)
     kept = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert kept["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"] == 1
     assert all(bool(value.isfinite().all()) for value in kept["state_dict"].values())
     fit(tmp_path, [], iterations=2, resume_from=tmp_path / "checkpoints" / "last.ckpt")
+
+
+class Explode(lightning.Callback):
+    """Makes weights so large that they are finite and their logits are not."""
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        module.model.lm_head.weight.data.fill_(3e38)
+
+
+def test_a_policy_that_diverged_is_not_the_samplers_fault(tmp_path: Path) -> None:
+    said = r"log-probs of the response to '\S+#\d@0' are .*policy's own logits are not finite"
+    with pytest.raises(ValueError, match=said) as stopped:
+        fit(tmp_path, [Explode()], iterations=2)
+    assert "resume from an earlier one" in str(stopped.value)
+    assert "optimizer.lr" in str(stopped.value) and "sampler" not in str(stopped.value)
+
+
+def test_a_sampler_that_leaves_log_probs_out_is_named() -> None:
+    short = Completion("a#0@0", (4, 3), (0.0,), "left", False)
+    with pytest.raises(ValueError, match="the sampler answered 'a#0@0' with 2 tokens and 1 log-pr"):
+        check_completion(short, 0)

@@ -66,6 +66,7 @@ def test_more_tasks_than_there_are_is_refused() -> None:
     ("settings", "said"),
     [
         ({"temperature": -0.1}, "evaluation.temperature is -0.1"),
+        ({"temperature": 0.0099}, "evaluation.temperature is 0.0099; expected 0, which is greedy"),
         ({"num_tasks": 0}, "evaluation.num_tasks is 0"),
         ({"attempts": 0}, "evaluation.attempts is 0"),
         ({"temperature": 0.0, "attempts": 2}, "all attempts at a task are the same"),

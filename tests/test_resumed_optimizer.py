@@ -170,6 +170,15 @@ def test_a_setting_that_needs_state_which_is_not_there_is_refused(
     check_continues(of(kind, **now), of(kind, **was), make(kind, **was))
 
 
+def test_only_the_setting_that_needs_the_missing_state_is_named() -> None:
+    now = {"betas": (0.5, 0.75), "eps": 1e-3, "amsgrad": True}
+    with pytest.raises(ValueError, match=r"\): set optimizer\.amsgrad as in its run") as refused:
+        check_continues(
+            of(torch.optim.AdamW), of(torch.optim.AdamW, **now), make(torch.optim.AdamW, **now)
+        )
+    assert "optimizer.betas" not in str(refused.value)
+
+
 def test_another_number_of_parameters_or_groups_is_refused() -> None:
     one, two = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
     whole = torch.optim.SGD([one, two], lr=1.0)

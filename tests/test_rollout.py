@@ -360,6 +360,7 @@ def test_an_untrained_policy_wins_by_chance_but_seldom(policy: Policy) -> None:
         ({"skill_tokens": 2048}, "rollout.skill_tokens is 2048.*which is 2048"),
         ({"skill_tokens": -1}, "rollout.skill_tokens is -1; expected at least 0"),
         ({"temperature": -0.1}, "rollout.temperature is -0.1; expected at least 0"),
+        ({"temperature": 1e-300}, "rollout.temperature is 1e-300; expected 0, which is greedy, or"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float], message: str) -> None:

@@ -9,6 +9,7 @@ import lightning
 import pytest
 
 from benchmarks.kill_comparison import differences
+from opid_lightning.cli.verbs import main
 from opid_lightning.hooks import RolloutCallback
 from tests.resumed_runs import column, complaint, finished, fit, resumed
 
@@ -118,3 +119,63 @@ def test_fewer_iterations_than_are_done_are_refused(
     assert resumed(tmp_path, 1) == 2
     assert "trainer.max_epochs is 1, but the checkpoint is of iteration 2" in complaint(capsys)
     assert resumed(tmp_path, 2) == 0
+
+
+def test_a_limit_below_what_is_done_is_refused_and_one_that_is_reached_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    flat = "model.decay=none"
+    assert fit(tmp_path, 2, flat) == 0
+    first, last = (int(step or 0) + 1 for step in column(tmp_path, "step"))
+    assert resumed(tmp_path, -1, flat, f"trainer.max_steps={first}") == 2
+    said = complaint(capsys)
+    assert f"trainer.max_steps is {first}, but the checkpoint is of {last} optimizer" in said
+    assert f"Set on the command line: trainer.max_steps={first}" in said
+    with caplog.at_level("INFO"):
+        assert resumed(tmp_path, 2, flat) == 0
+        assert resumed(tmp_path, -1, flat, f"trainer.max_steps={last - 1}") == 0
+    assert "Nothing left to do: the checkpoint is of iteration 2, and trainer.max_epochs is 2" in (
+        caplog.text
+    )
+    assert f"is of optimizer step {last}, and trainer.max_steps is {last - 1}" in caplog.text
+
+
+@pytest.mark.parametrize("least", ["trainer.min_epochs=5", "trainer.min_epochs=2"])
+def test_a_least_number_above_the_most_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], least: str
+) -> None:
+    assert fit(tmp_path, 1, least) == 2
+    said = complaint(capsys)
+    assert f"{least.replace('=', ' is ')}, but the run ends at trainer.max_epochs=1" in said
+    assert f"Set on the command line: {least}" in said
+
+
+def test_least_steps_that_are_not_reached_are_said(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"trainer\.min_steps=1000 is not reached: the run ends"):
+        assert fit(tmp_path, 1, "trainer.min_steps=1000") == 0
+
+
+def test_a_resumed_run_names_every_setting_that_differs_from_its_config(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = f"--config={tmp_path / 'config.yaml'}"
+    assert fit(tmp_path, 1) == 0
+    with caplog.at_level("INFO"):
+        assert resumed(tmp_path, 1) == 0
+        assert "Settings that differ" not in caplog.text
+        typed = ("optimizer.lr=0.5", "rollout.group_size=3", "~callbacks.stage_timer")
+        assert resumed(tmp_path, 2, *typed) == 0
+        (line,) = [r.getMessage() for r in caplog.records if "Settings that" in r.getMessage()]
+        caplog.clear()
+        again = (config, f"trainer.default_root_dir={tmp_path}", "trainer.max_epochs=3")
+        assert main(["fit", *again, "ckpt_path=last"]) == 0
+        assert "rollout.group_size" not in caplog.text, "--config repeats the first settings"
+    assert f"{tmp_path / 'config.yaml'}: " in line
+    for said in (
+        "optimizer.lr is 0.5 (was 0.003)",
+        "rollout.group_size is 3 (was 2)",
+        "trainer.max_epochs is 2 (was 1)",
+        "callbacks.stage_timer.class_path is None (was",
+    ):
+        assert said in line
+    assert "ckpt_path" not in line

@@ -22,10 +22,11 @@ class Setting:
 
     key: str
     text: str
+    typed_as: str = ""  # where it is only a part of what was typed
 
     @property
     def typed(self) -> str:
-        return f"{self.key}={self.text}"
+        return self.typed_as or f"{self.key}={self.text}"
 
     @property
     def value(self) -> Any:

@@ -18,17 +18,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from opid_lightning.cli.choices import CONF, configurations, groups
 from opid_lightning.cli.errors import UsageError, nearest
-from opid_lightning.cli.names import Tree, from_places, keys_of
+from opid_lightning.cli.names import Tree, from_places, is_path_of_class, keys_of
 from opid_lightning.cli.suggestions import choice_like
 from opid_lightning.cli.typed_values import NULLS
 
 OF_THE_REFERENCE = re.compile(r"\$\{reference\.(\w+)\}")
-OTHER_CHOICES = {
-    "model": " Or a folder, or OWNER/NAME on the Hugging Face hub.",
-    "env": " An environment of your own: env.class_path=MODULE.CLASS.",
-    "sampler": " A sampler of your own: sampler.class_path=MODULE.CLASS.",
-    "analyst": " An analyst of your own: analyst.class_path=MODULE.CLASS.",
-    "logger": " Another logger: logger.NAME.class_path=MODULE.CLASS.",
+CLASSES = {  # where a group's choice is an object
+    **{name: f"{name}.class_path" for name in ("env", "sampler", "analyst")},
+    "strategy": "trainer.strategy.class_path",
+    "logger": "logger.NAME.class_path",
+    "callbacks": "callbacks.NAME.class_path",
 }
 OPTIONAL_GROUPS = ("preset", "recipe", "callbacks", "logger")  # null leaves them out
 
@@ -149,9 +148,16 @@ def check_choices(choices: Mapping[str, str], file: Path) -> None:
             raise UsageError(
                 f"Group {group!r} has no choice {choice!r}. "
                 f"{choice_like(choice, available[group], file.stem)}"
-                f"{OTHER_CHOICES.get(group, '')}\n"
-                f"  Set on the command line: {group}={choice}"
+                f"{advice_on_class(group, choice)}\n  Set on the command line: {group}={choice}"
             )
+
+
+def advice_on_class(group: str, choice: str) -> str:
+    if group == "model":
+        return " Or a folder, or OWNER/NAME on the Hugging Face hub."
+    key = CLASSES.get(group)
+    name = choice if is_path_of_class(choice) else "MODULE.CLASS"
+    return f" A class of your own is {key}={name}." if key else ""
 
 
 def sources_of(file: Path, overrides: list[str]) -> tuple[Source, ...]:

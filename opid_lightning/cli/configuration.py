@@ -25,6 +25,7 @@ from opid_lightning.cli.errors import UsageError
 from opid_lightning.cli.names import Tree, keys_of, leaves_of, remove_key, set_key, short, value_at
 from opid_lightning.cli.suggestions import suggestion
 from opid_lightning.cli.tiny import TINY, compose_tiny, drop_missing
+from opid_lightning.cli.typed_classes import with_class_paths
 from opid_lightning.cli.typed_values import read_as
 
 
@@ -81,13 +82,14 @@ class Configuration:
         return container
 
 
-def names_class(setting: Setting) -> bool:
-    """Such are laid first, as they take away the settings of the class that was there."""
-    return setting.key.endswith(".class_path")
+def place_in_order(setting: Setting) -> tuple[bool, int]:
+    """Classes are laid first, the outer before the inner: each takes settings away."""
+    is_class = setting.key.endswith(".class_path")
+    return not is_class, short(setting.key).count(".") if is_class else 0
 
 
 def laid_in_order(settings: Sequence[Setting]) -> list[Setting]:
-    return sorted(map(as_policy_path, settings), key=names_class, reverse=True)
+    return sorted(map(as_policy_path, settings), key=place_in_order)
 
 
 def check_section(setting: Setting, present: Any, value: Any) -> None:
@@ -111,6 +113,7 @@ def configure(arguments: Arguments) -> Configuration:
     else:
         composition, settings = compose_typed(arguments)
     tree = copy.deepcopy(composition.tree)
+    settings = with_class_paths(settings, tree)
     for setting in laid_in_order(settings):
         key, value = short(setting.key), setting.value
         check_section(setting, tree.get(key), value)

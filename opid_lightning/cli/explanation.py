@@ -41,7 +41,8 @@ def explain(message: str, configuration: Configuration, placed: Tree) -> str:
     key, value = locate(named, class_paths, placed)
     if unknown := NOT_ACCEPTED.search(message):
         name = f"{short(key)}.{unknown[1]}"
-        siblings = (f"{short(key)}.{other}" for other in parameters_of(class_paths[0]) or ())
+        known = parameters_of(class_paths[0], key) if class_paths else None
+        siblings = (f"{short(key)}.{other}" for other in known or ())
         return configuration.located(
             f"There is no setting {name!r}. {nearest(name, siblings)}", f"{key}.{unknown[1]}"
         )

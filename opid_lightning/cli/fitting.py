@@ -13,7 +13,15 @@ from opid_lightning.cli.arguments import Setting
 from opid_lightning.cli.configuration import Configuration, laid_in_order
 from opid_lightning.cli.errors import UsageError
 from opid_lightning.cli.hints import Section, hint_of
-from opid_lightning.cli.names import Tree, leaves_of, set_key, short, value_at
+from opid_lightning.cli.names import (
+    Tree,
+    is_path_of_class,
+    leaves_of,
+    set_key,
+    short,
+    value_at,
+)
+from opid_lightning.cli.typed_classes import NAMED_OBJECTS
 from opid_lightning.cli.typed_values import (
     members,
     named,
@@ -25,7 +33,6 @@ from opid_lightning.cli.typed_values import (
 )
 
 Hint = Callable[[str], Any]
-NAMED_OBJECTS = ("callbacks", "logger")
 DECIDED = ("ckpt_path", "trainer.default_root_dir")  # by `folders`, from what was typed
 
 
@@ -91,7 +98,7 @@ def check_values(configuration: Configuration, tree: Tree, parser: ArgumentParse
             expected = "" if is_path_of_class(value) else "the path of a class, as package.Name"
         elif hint is Section:
             expected = f"its settings one by one, as {short(key)}.NAME=VALUE"
-        elif value is None and key.split(".")[0] in NAMED_OBJECTS and key.count(".") == 1:
+        elif key.split(".")[0] in NAMED_OBJECTS and key.count(".") == 1:
             expected = f"an object with a class_path; ~{key} takes it away"
         else:
             expected = expected_of(value, hint)
@@ -100,10 +107,6 @@ def check_values(configuration: Configuration, tree: Tree, parser: ArgumentParse
             raise UsageError(
                 configuration.located(f"{short(key)} is {shown}. Expected {expected}.", key)
             )
-
-
-def is_path_of_class(value: Any) -> bool:
-    return isinstance(value, str) and all(map(str.isidentifier, value.split("."))) and "." in value
 
 
 def expected_of(value: Any, hint: Any) -> str:

@@ -77,8 +77,9 @@ def set_key(tree: Tree, key: str, value: Any) -> None:
     node = tree
     for parent in parents:
         node = arguments_of(node, parent)
-        if not isinstance(node.get(parent), dict):
-            node[parent] = {}
+        present = node.get(parent)
+        if not isinstance(present, dict):
+            node[parent] = {"class_path": present} if is_path_of_class(present) else {}
         node = node[parent]
     node = arguments_of(node, last)
     if last == "class_path" and node.get(last) not in (None, value):
@@ -88,6 +89,10 @@ def set_key(tree: Tree, key: str, value: Any) -> None:
             set_key(node[last], name, inner)
     else:
         node[last] = value
+
+
+def is_path_of_class(value: Any) -> bool:
+    return isinstance(value, str) and all(map(str.isidentifier, value.split("."))) and "." in value
 
 
 def arguments_of(node: Tree, name: str) -> Tree:

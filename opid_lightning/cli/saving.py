@@ -11,10 +11,15 @@ import lightning
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_info
 
 from opid_lightning.cli.checkpoint_folders import refuse_foreign, remember_folders, within
+from opid_lightning.cli.names import Tree, leaves_of, short
 from opid_lightning.cli.run_lock import locked
 from opid_lightning.cli.starting import check_writable
+
+CONFIG = "config.yaml"
+OF_THE_PLACE = ("ckpt_path", "trainer.default_root_dir", "config")  # differ without meaning
 
 
 class SaveConfig(SaveConfigCallback):
@@ -38,12 +43,14 @@ class SaveConfig(SaveConfigCallback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
         folder = Path(trainer.default_root_dir)
+        settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        if said := what_changed(folder, settings):
+            rank_zero_info(said)
         if (folder / self.config_filename).exists() and not self.overwrite:
             self.config_filename = time.strftime("config.resumed-%Y-%m-%d_%H-%M-%S.yaml")
         folder.mkdir(parents=True, exist_ok=True)
         path = str(folder / self.config_filename)
         self.parser.save(self.config, path, skip_none=False, overwrite=True, multifile=False)
-        settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         for logger in trainer.loggers:
             logger.log_hyperparams(settings)
 
@@ -83,3 +90,28 @@ class SaveConfig(SaveConfigCallback):
         exception: BaseException,
     ) -> None:
         self._held.close()
+
+
+def what_changed(folder: Path, settings: Tree) -> str:
+    """How a run that resumes differs from what config.yaml says of it; empty where it does not."""
+    if settings["ckpt_path"] is None:
+        return ""
+    places = [folder, Path(settings["ckpt_path"]).absolute().parent.parent]
+    found = next((each / CONFIG for each in places if (each / CONFIG).is_file()), None)
+    if found is None:
+        return ""
+    was, now = plain(yaml.safe_load(found.read_text())), plain(settings)
+    changes = [
+        f"{name} is {now.get(name)} (was {was.get(name)})"
+        for name in dict.fromkeys([*now, *was])
+        if now.get(name) != was.get(name)
+    ]
+    listed = ", ".join(changes)
+    return f"Settings that differ from those in {found}: {listed}." if changes else ""
+
+
+def plain(settings: Tree) -> Tree:
+    """Every value by the name that users type."""
+    return {
+        short(key): value for key, value in leaves_of(settings) if short(key) not in OF_THE_PLACE
+    }

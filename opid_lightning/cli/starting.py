@@ -18,6 +18,9 @@ from opid_lightning.cli.errors import UsageError
 from opid_lightning.cli.run_lock import LOCK
 from opid_lightning.hooks import RolloutCallback
 from opid_lightning.lm.policy import locate
+from opid_lightning.value_checks import LARGEST_SEED, check_range
+
+MOST_NODES = 100_000  # more are not meant; Lightning takes them, and fails or waits
 
 
 class FirstAttempt(RolloutCallback):
@@ -77,6 +80,24 @@ def check_writable(folder: Path, setting: str) -> None:
         ) from error
     finally:
         remove_empty(made)
+
+
+def check_start(given: Any, configuration: Configuration) -> None:
+    """Raises, naming the setting and its place, for what fails later, or waits for ever."""
+    trainer = given["trainer"]
+    check("trainer.num_nodes", trainer["num_nodes"], configuration, at_most=MOST_NODES)
+    seed = given["seed_everything"]
+    check("seed_everything", seed, configuration, at_least=0, at_most=LARGEST_SEED)
+    check_accelerator(trainer["accelerator"], configuration)
+    check_policy(given["model"]["policy"]["path"], configuration)
+    check_writable(Path(trainer["default_root_dir"]), "trainer.default_root_dir")
+
+
+def check(name: str, value: Any, configuration: Configuration, **bounds: float) -> None:
+    try:
+        check_range(name, value, **bounds)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise UsageError(configuration.located(str(error), name)) from error
 
 
 def check_accelerator(name: Any, configuration: Configuration) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from argparse import ArgumentError
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,11 +22,8 @@ from jsonargparse import Namespace, set_dumper
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_info
-from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from opid_lightning.checkpoints import CheckpointFiles
 from opid_lightning.cli.arguments import Arguments
 from opid_lightning.cli.configuration import Configuration, configure
 from opid_lightning.cli.dry_run import HEADING, DryRunEndedError, DryRunTrainer
@@ -42,23 +40,26 @@ from opid_lightning.cli.run_lock import claimed
 from opid_lightning.cli.saving import SaveConfig
 from opid_lightning.cli.starting import (
     FirstAttempt,
-    check_accelerator,
-    check_policy,
+    check_start,
     check_writable,
     leaving_nothing,
 )
+from opid_lightning.cli.trainer_parts import (
+    OF_TRAINERS,
+    made_loggers,
+    refuse_twins,
+    with_checkpoint_files,
+)
 from opid_lightning.cli.trainer_signals import answer_signals
+from opid_lightning.cli.trainer_switches import check_switches
 from opid_lightning.cli.typed_values import dumped
 from opid_lightning.cli.validation import check_names
 from opid_lightning.datamodule import RolloutDataModule
 from opid_lightning.module import OPIDModule
 from opid_lightning.shard_folders import check_reads
-from opid_lightning.value_checks import LARGEST_SEED, check_range
 
 # Processes that Lightning starts for further devices read the same command line later, and must
 # not choose another folder by the time of day.
-OF_TRAINERS = (ArithmeticError, ImportError, LookupError, TypeError, ValueError)
-MOST_NODES = 100_000
 FOLDER_OF_THE_FIRST_PROCESS = "OPID_LIGHTNING_RUN_FOLDER"
 CHECKPOINT_OF_THE_FIRST_PROCESS = "OPID_LIGHTNING_CHECKPOINT"
 
@@ -103,7 +104,8 @@ def chosen_place(
 def quieten_libraries() -> None:
     """Drops advertisements, and warnings about what is meant to be so."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "litlogger" not in record.getMessage()
+        # Of a run with nothing left to do, which `resuming` says.
+        lambda record: not re.search("litlogger|No training batches", record.getMessage())
     )
     for message in (
         r"`isinstance\(treespec, LeafSpec\)`",  # between Lightning 2.6 and torch 2.13
@@ -213,12 +215,7 @@ class OPIDCLI(LightningCLI):
         except ArgumentError as error:
             raise UsageError(explain(str(error), self.configuration, placed)) from error
         given = self.config[verb]
-        # Too many to be meant; Lightning takes them, and fails or waits later.
-        check_range("trainer.num_nodes", given["trainer"]["num_nodes"], at_most=MOST_NODES)
-        check_range("seed_everything", given["seed_everything"], at_least=0, at_most=LARGEST_SEED)
-        check_accelerator(given["trainer"]["accelerator"], self.configuration)
-        check_policy(given["model"]["policy"]["path"], self.configuration)
-        check_writable(Path(given["trainer"]["default_root_dir"]), "trainer.default_root_dir")
+        check_start(given, self.configuration)
 
     def _parse_ckpt_path(self) -> None:
         """Lightning would replace model.* by the checkpoint's; what was typed must win."""
@@ -230,7 +227,7 @@ class OPIDCLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         self._check_checkpoint(subcommand)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), self._locating():
             # Of ModelCheckpoint: an evaluation, or a branch of a run, has a folder of its own.
             warnings.filterwarnings("ignore", "The dirpath has changed")
             try:
@@ -238,6 +235,17 @@ class OPIDCLI(LightningCLI):
             except DryRunEndedError as end:
                 if self.trainer.is_global_zero:
                     print("\n".join([HEADING.format(verb=subcommand), *end.lines]))
+
+    @contextmanager
+    def _locating(self) -> Iterator[None]:
+        """Adds to messages for the user where the setting that they are about was made."""
+        try:
+            yield
+        except (ValueError, MisconfigurationException) as error:
+            found = own_error(error) if isinstance(error, ValueError) else error
+            if found is None:
+                raise
+            raise UsageError(locate_mentioned(str(found), self.configuration)) from error
 
     def _check_checkpoint(self, subcommand: str) -> None:
         checkpoint = self.config_init[subcommand].get("ckpt_path")
@@ -259,20 +267,18 @@ class OPIDCLI(LightningCLI):
             print(results_table(result, data.evaluation_sets, data.evaluation))
 
     def instantiate_classes(self) -> None:
-        try:
-            super().instantiate_classes()
-        except ImportError as error:
-            raise UsageError(f"{error}: what is configured needs it.") from error
-        except (ValueError, MisconfigurationException) as error:
-            found = own_error(error) if isinstance(error, ValueError) else error
-            if found is None:
-                raise
-            raise UsageError(locate_mentioned(str(found), self.configuration)) from error
+        with self._locating():
+            try:
+                super().instantiate_classes()
+            except ImportError as error:
+                raise UsageError(f"{error}: what is configured needs it.") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
         built: Namespace = self.config_init[self.subcommand]
         refuse_twins(built["callbacks"])
-        loggers = [self.make_logger(name, make) for name, make in built["logger"].items()]
+        check_switches(self.configuration, built["trainer"], built["callbacks"])
+        folder = built["trainer"]["default_root_dir"]
+        loggers = made_loggers(built["logger"], folder, self.configuration)
         try:
             trainer = super().instantiate_trainer(
                 logger=False if self.arguments.is_dry else loggers or False,
@@ -285,32 +291,3 @@ class OPIDCLI(LightningCLI):
             raise UsageError(explain_trainer(str(error), self.configuration)) from error
         answer_signals(trainer)
         return trainer
-
-    def make_logger(self, name: str, make: Callable[[str], Logger]) -> Logger:
-        try:
-            return make(self.config_init[self.subcommand]["trainer"]["default_root_dir"])
-        except (*OF_TRAINERS, MisconfigurationException) as error:
-            reason = str(error)
-            if isinstance(error, TypeError):
-                reason += "; expected a class whose first argument is the run's folder"
-            key = f"logger.{name}"
-            raise UsageError(self.configuration.located(f"{key}: {reason}.", key)) from error
-
-
-def refuse_twins(callbacks: Mapping[str, lightning.Callback]) -> None:
-    """A checkpoint keeps callbacks' states by class, and of some also by settings."""
-    named: dict[str, str] = {}
-    for name, callback in callbacks.items():
-        other = named.setdefault(callback.state_key, name)
-        if other != name and is_overridden("state_dict", callback, lightning.Callback):
-            raise UsageError(
-                f"callbacks.{other} and callbacks.{name} are both {type(callback).__name__} with "
-                "settings by which a checkpoint cannot tell them apart: remove one of them."
-            )
-
-
-def with_checkpoint_files(plugins: Any) -> list[Any]:
-    """The plugins that were asked for, and ours unless one of them writes checkpoints itself."""
-    asked = [] if plugins is None else plugins if isinstance(plugins, list) else [plugins]
-    is_given = any(isinstance(plugin, CheckpointIO) for plugin in asked)
-    return asked if is_given else [*asked, CheckpointFiles()]

@@ -13,13 +13,18 @@ from jsonargparse import ArgumentParser
 from opid_lightning.cli.choices import groups
 from opid_lightning.cli.configuration import Configuration
 from opid_lightning.cli.errors import UsageError
-from opid_lightning.cli.names import CLASS_KEYS, PLACES, Tree, short
+from opid_lightning.cli.names import CLASS_KEYS, PLACES, Tree, short, value_at
 from opid_lightning.cli.suggestions import suggestion
 
 ELSEWHERE = {
     "trainer.callbacks": "Use callbacks.NAME.class_path=... and ~callbacks.NAME.",
     "trainer.logger": "Use logger=csv, logger=wandb or logger.NAME.class_path=...",
     "data.seed": "It follows seed_everything.",
+}
+# Makers of objects, which the run calls with their first argument.
+GIVEN = {
+    "logger": "It is the run's folder: set trainer.default_root_dir.",
+    "model.optimizer": "The run gives it the policy's weights.",
 }
 
 
@@ -34,8 +39,14 @@ def check_names(configuration: Configuration, placed: Tree, parser: ArgumentPars
         beside = {f"{parent}{dot}{name}" for name in siblings}
         if not parent:
             beside = {*siblings, *PLACES, *groups()} - {"config"}
-        advice = ELSEWHERE.get(key) or suggestion(
-            short(key), beside, {*map(short, accepted - {*ELSEWHERE}), *settings_of_objects(placed)}
+        advice = (
+            ELSEWHERE.get(key)
+            or advice_on_given(key, placed)
+            or suggestion(
+                short(key),
+                beside,
+                {*map(short, accepted - {*ELSEWHERE}), *settings_of_objects(placed)},
+            )
         )
         raise UsageError(
             configuration.located(f"There is no setting {short(key)!r}. {advice}", key)
@@ -57,7 +68,11 @@ def unknown_names(tree: Tree, accepted: set[str]) -> Iterator[tuple[str, set[str
     branches = {key.rpartition(".")[0] for key in accepted}
 
     def walk(node: Tree, prefix: str) -> Iterator[tuple[str, set[str]]]:
-        siblings = {k[len(prefix) :].split(".")[0] for k in accepted if k.startswith(prefix)}
+        siblings = {
+            k[len(prefix) :].split(".")[0]
+            for k in accepted
+            if k.startswith(prefix) and k not in ELSEWHERE
+        }
         for name, value in node.items():
             key = f"{prefix}{name}"
             if key not in accepted or (key in ELSEWHERE and value is not None):
@@ -75,8 +90,8 @@ def unnamed_objects(value: Any, key: str) -> Iterator[tuple[str, set[str]]]:
     """Misspelt names of callbacks and loggers: a setting then makes an entry of no class."""
     if key in ("callbacks", "logger") and isinstance(value, dict):
         for name, inner in value.items():
-            is_null = inner is None  # which `fitting` says more of
-            if not is_null and (not isinstance(inner, dict) or "class_path" not in inner):
+            # Of what is no mapping, `fitting` says more.
+            if isinstance(inner, dict) and "class_path" not in inner:
                 yield f"{key}.{name}", value.keys() - {name}
 
 
@@ -84,28 +99,49 @@ def unknown_arguments(value: Any, key: str) -> Iterator[tuple[str, set[str]]]:
     """The same for objects given by class_path, wherever they are inside a value."""
     if not isinstance(value, dict):
         return
-    parameters = parameters_of(value.get("class_path"))
+    path = value.get("class_path")
+    parameters, given = parameters_of(path, key), given_to(path, key)
     for name, inner in value.items():
         if name == "init_args" and isinstance(inner, dict):
             for argument, nested in inner.items():
-                if parameters is not None and argument not in parameters:
-                    yield f"{key}.{argument}", parameters
+                if argument == given or (parameters is not None and argument not in parameters):
+                    yield f"{key}.{argument}", parameters or set()
                 yield from unknown_arguments(nested, f"{key}.{argument}")
         elif name not in CLASS_KEYS:
             yield from unknown_arguments(inner, f"{key}.{name}")
 
 
-def parameters_of(class_path: Any) -> set[str] | None:
-    """What a class takes; none where it does not say, or cannot be imported."""
+def parameters_of(class_path: Any, key: str = "") -> set[str] | None:
+    """What a class takes from the user; none where it does not say, or cannot be imported."""
+    parameters = signature_of(class_path)
+    if parameters is None or any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return None
+    return {parameter.name for parameter in parameters} - {given_to(class_path, key)}
+
+
+def given_to(class_path: Any, key: str) -> str | None:
+    """The argument that the run itself gives to the object at `key`, if there is one."""
+    is_given = key == "model.optimizer" or (key.startswith("logger.") and key.count(".") == 1)
+    parameters = signature_of(class_path) if is_given else None
+    return parameters[0].name if parameters else None
+
+
+def advice_on_given(key: str, placed: Tree) -> str:
+    """What the run gives to the object that this is an argument of; else empty."""
+    owner, _, name = key.rpartition(".")
+    holder = value_at(placed, owner) if owner else None
+    path = holder.get("class_path") if isinstance(holder, dict) else None
+    kind = "logger" if owner.startswith("logger.") else owner
+    return GIVEN[kind] if path and name == given_to(path, owner) else ""
+
+
+def signature_of(class_path: Any) -> list[inspect.Parameter] | None:
     try:
-        parameters = inspect.signature(pkgutil.resolve_name(class_path)).parameters.values()
+        return list(inspect.signature(pkgutil.resolve_name(class_path)).parameters.values())
     except (ImportError, AttributeError, TypeError, ValueError):
         return None  # Lightning CLI tells why
     except Exception as error:  # importing a module runs whatever is in it
         raise UsageError(f"{class_path} cannot be imported: {told(error)}") from error
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return {parameter.name for parameter in parameters}
 
 
 def told(error: Exception) -> str:

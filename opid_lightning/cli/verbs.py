@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from opid_lightning.cli.arguments import Arguments, parse
 from opid_lightning.cli.choices import configurations, groups
 from opid_lightning.cli.errors import UsageError, is_for_the_user, nearest
+from opid_lightning.cli.exits import own_exit
 from opid_lightning.cli.interruption import INTERRUPTION, Interrupted
 from opid_lightning.cli.suggestions import typed_for
 
@@ -98,6 +99,10 @@ def perform(typed: Sequence[str]) -> int:
         if error.errno not in OF_THE_MACHINE or error.filename is None:
             raise
         return complain(UsageError(f"{error.filename}: {error.strerror}"))
+    except SystemExit as error:
+        if not (said := own_exit(error)):
+            raise
+        return complain(UsageError(said))
 
 
 def verb_for(word: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from opid_lightning.protocols import Session, Split
 from opid_lightning.types import Action, Observation, Opening, PromptText, Task, Turn
-from opid_lightning.value_checks import check_range
+from opid_lightning.value_checks import LARGEST_REWARD, check_range
 
 ACTIONS = ("left", "right", "take", "open")
 GOAL = "take the key, open the door"
@@ -58,7 +58,7 @@ class Keydoor:
         check_range("env.size", self.size, at_least=3, at_most=MAX_SIZE)
         check_range("env.max_steps", self.max_steps, at_least=1)
         check_range("env.history_length", self.history_length, at_least=0)
-        check_range("env.win_reward", self.win_reward, above=0)
+        check_range("env.win_reward", self.win_reward, above=0, at_most=LARGEST_REWARD)
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """valid_seen has new starts among places seen in training, valid_unseen new places."""

@@ -39,9 +39,10 @@ class CriticalSteps:
     below_mean_only: bool = True
 
     def __post_init__(self) -> None:
-        check_range("min_group_size", self.min_group_size, at_least=1)
-        check_range("variance_quantile", self.variance_quantile, at_least=0, at_most=1)
-        check_range("per_trajectory", self.per_trajectory, at_least=0)
+        where = "callbacks.skill_extraction.statistics"
+        check_range(f"{where}.min_group_size", self.min_group_size, at_least=1)
+        check_range(f"{where}.variance_quantile", self.variance_quantile, at_least=0, at_most=1)
+        check_range(f"{where}.per_trajectory", self.per_trajectory, at_least=0)
 
     def __call__(
         self,

@@ -16,7 +16,7 @@ from opid_lightning.protocols import (
 from opid_lightning.skills.analysis_prompt import PROMPT_VERSION, analysis_messages, reply_schema
 from opid_lightning.skills.parsing import AnalysisError, keep_valid, parse_reply
 from opid_lightning.types import Analysis, Exchange, Trajectory, Usage
-from opid_lightning.value_checks import check_range
+from opid_lightning.value_checks import check_range, check_temperature
 
 
 @dataclass
@@ -41,7 +41,7 @@ class SelfHindsight:
     def __post_init__(self) -> None:
         for name, least in (("max_tokens", 1), ("max_characters", 1), ("max_step_skills", 0)):
             check_range(f"analyst.{name}", getattr(self, name), at_least=least)
-        check_range("analyst.temperature", self.temperature, at_least=0)
+        check_temperature("analyst.temperature", self.temperature)
         check_range("analyst.gamma", self.gamma, at_least=0, at_most=1)
         limit = self.max_record_characters
         check_range("analyst.max_record_characters", limit, at_least=1, or_null=True)

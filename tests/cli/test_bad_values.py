@@ -162,6 +162,9 @@ def test_a_group_without_which_nothing_runs_is_not_null(
         ("trainer.num_nodes=9999999", "trainer.num_nodes is 9999999; expected at most"),
         ("ckpt_path=text", "ckpt_path=text: there is no such checkpoint"),
         ("callbacks.checkpoint=null", "~callbacks.checkpoint takes it away"),
+        ("trainer.max_epochs=0", "trainer.max_epochs is 0, which leaves nothing to train"),
+        ("model.decay=linear trainer.max_epochs=-1", "model.decay=linear ends at trainer.max_epo"),
+        ("data.tasks_per_iteration=100000", "data.tasks_per_iteration is 100000, but Keydoor"),
         ("env.class_path=text", "env.class_path is 'text'. Expected the path of a class"),
     ],
 )
@@ -169,7 +172,10 @@ def test_what_would_make_a_run_wrong_is_refused_at_its_start(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, typed: str, said: str
 ) -> None:
     folder = f"trainer.default_root_dir={tmp_path}"
-    assert main(["fit", "conf=keydoor", "trainer.accelerator=cpu", folder, typed]) == 2
+    assert main(["fit", "conf=keydoor", "trainer.accelerator=cpu", folder, *typed.split()]) == 2
     message = capsys.readouterr().err.partition("opid_lightning: ")[2]
     assert said in message
+    # Of a checkpoint that is not there, and of a folder of weights, the message names the place.
+    if typed.split("=")[0] not in ("ckpt_path", "rollout"):
+        assert "Set on the command line: " in message
     assert not list(tmp_path.glob("*.csv"))  # nothing was played

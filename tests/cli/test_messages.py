@@ -86,6 +86,20 @@ def test_an_unknown_setting_is_named_with_the_nearest_one(
         ("env.class_path=opid_lightning.rollout.Rollout", "does not implement Environment"),
         ("data.seed=3", "It follows seed_everything."),
         ("trainer.logger=false", "Use logger=csv"),
+        ("trainer.foo=1", "There is no setting 'trainer.foo'. Did you mean 'trainer.profiler'?"),
+        ("data.sed=1", "There is no setting 'data.sed'. Did you mean 'data.env'?"),
+        ("logger.csv.save_dir=x", "It is the run's folder: set trainer.default_root_dir."),
+        ("logger.csv.foo=1", "There is no setting 'logger.csv.foo'. There are none."),
+        ("logger.csv=3", "logger.csv is 3. Expected an object with a class_path; ~logger.csv"),
+        ("callbacks.stage_timer=3", "callbacks.stage_timer is 3. Expected an object with a class"),
+        ("optimizer.params=3", "The run gives it the policy's weights."),
+        (
+            "callbacks.skill_extraction.statistics.variance_quantile=.nan",
+            "callbacks.skill_extraction.statistics.variance_quantile is nan; expected",
+        ),
+        ("trainer.barebones=true", "trainer.barebones is True; expected False"),
+        ("trainer.enable_checkpointing=false", "take that away, too, by ~callbacks.checkpoint."),
+        ("trainer.enable_progress_bar=false", "take that away, too, by ~callbacks.progress_bar."),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_expected(

@@ -19,7 +19,7 @@ from opid_lightning.envs.alfworld.session import TextWorldSession
 from opid_lightning.envs.alfworld.stock import DATA_VARIABLE
 from opid_lightning.protocols import Session, Split
 from opid_lightning.types import Action, Observation, PromptText, Task, Turn
-from opid_lightning.value_checks import check_range, check_word
+from opid_lightning.value_checks import LARGEST_REWARD, check_range, check_word
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class ALFWorld:
         least = {"max_steps": 1, "history_length": 0, "num_train_games": 1, "num_valid_games": 1}
         for name, bound in least.items():
             check_range(f"env.{name}", getattr(self, name), at_least=bound)
-        check_range("env.win_reward", self.win_reward, above=0)
+        check_range("env.win_reward", self.win_reward, above=0, at_most=LARGEST_REWARD)
         check_word("env.validity", self.validity, ("format", "admissible"))
         check_word("env.engine", self.engine, ("native", "textworld"))
         check_word("env.prompt_style", self.prompt_style, ("instructive", "brief"))

@@ -19,7 +19,7 @@ from opid_lightning.envs.search.world import World, corpus_of, questions_of
 from opid_lightning.protocols import Session, Split
 from opid_lightning.retrieval import Index
 from opid_lightning.types import Action, Observation, PromptText, Task, Turn
-from opid_lightning.value_checks import check_range, check_word
+from opid_lightning.value_checks import LARGEST_REWARD, check_range, check_word
 
 MAX_QUERY = 1000  # characters; a longer one is refused, and the policy told so
 MAX_WAITING = 64  # sessions that ask a service at a time
@@ -57,7 +57,7 @@ class SearchQA:
         }
         for name, bound in least.items():
             check_range(f"env.{name}", getattr(self, name), at_least=bound)
-        check_range("env.win_reward", self.win_reward, above=0)
+        check_range("env.win_reward", self.win_reward, above=0, at_most=LARGEST_REWARD)
         for name, choices in (
             ("prompt_style", ("instructive", "brief")),
             ("answer_rule", ("response", "reference")),

@@ -24,7 +24,7 @@ from opid_lightning.envs.webshop.session import WebShopSession
 from opid_lightning.protocols import Session, Split
 from opid_lightning.types import Action, Observation, PromptText, Task, Turn
 from opid_lightning.user_cache import cache_folder
-from opid_lightning.value_checks import check_range, check_word
+from opid_lightning.value_checks import LARGEST_REWARD, check_range, check_word
 
 FALLBACK_LENGTH = 20  # characters of a response without tags that become its action
 
@@ -64,7 +64,7 @@ class WebShop:
                 f"env.results_per_page is {self.results_per_page}, expected at most {MAX_HITS}: "
                 "a search finds no more"
             )
-        check_range("env.win_reward", self.win_reward, above=0)
+        check_range("env.win_reward", self.win_reward, above=0, at_most=LARGEST_REWARD)
         for name, choices in _CHOICES.items():
             check_word(f"env.{name}", getattr(self, name), choices)
         self._check_goals()

@@ -10,6 +10,7 @@ from functools import cached_property
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
+from opid_lightning.gate import gate_of
 from opid_lightning.protocols import Environment, Session, SessionLostError
 from opid_lightning.types import Observation, Opening, Task
 
@@ -30,7 +31,11 @@ def serve(environment: Environment, requests: Connection) -> None:
 
 @dataclass
 class _Seat:
+    """Answers are checked here, too: what is no plain value might not reach the trainer."""
+
     environment: Environment
+    task: Task | None = None  # that is played
+    num_steps: int = 0
 
     @cached_property
     def session(self) -> Session:
@@ -40,10 +45,13 @@ class _Seat:
         assert self.session is not None
 
     def reset(self, task: Task) -> Opening:
-        return self.session.reset(task)
+        self.task, self.num_steps = task, 0
+        return gate_of(self.environment).opening(self.session.reset(task), task)
 
     def step(self, action: str) -> Observation:
-        return self.session.step(action)
+        assert self.task is not None
+        step, self.num_steps = self.num_steps, self.num_steps + 1
+        return gate_of(self.environment).observation(self.session.step(action), self.task, step)
 
 
 def _answer(seat: _Seat, name: Name, arguments: tuple[Any, ...]) -> bytes:
