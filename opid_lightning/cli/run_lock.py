@@ -58,7 +58,9 @@ def made(folder: Path, must_be_new: bool) -> Iterator[None]:
     except FileExistsError:
         if must_be_new:
             raise
-        raise UsageError(f"{folder} is no folder, and a run writes one: name another.") from None
+        raise UsageError(
+            f"{folder} is not a folder: give another one by trainer.default_root_dir=FOLDER."
+        ) from None
     except OSError as error:
         raise unwritable(folder, error) from error
     try:
@@ -130,10 +132,12 @@ def in_use(folder: Path, file: IO[str]) -> UsageError:
     )
 
 
-def unwritable(folder: Path, error: OSError) -> UsageError:
+def unwritable(
+    folder: Path, error: OSError, setting: str = "trainer.default_root_dir"
+) -> UsageError:
     return UsageError(
-        f"{folder} cannot be written to: {error.strerror}. Name another folder by "
-        "trainer.default_root_dir=FOLDER, or make room and give permission there."
+        f"The folder {folder} cannot be written to ({error.strerror}): give another one by "
+        f"{setting}=FOLDER, or make room and give permission there."
     )
 
 

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from opid_lightning.cli.configuration import Configuration
 from opid_lightning.cli.errors import UsageError
-from opid_lightning.cli.run_lock import LOCK
+from opid_lightning.cli.run_lock import LOCK, unwritable
 from opid_lightning.hooks import RolloutCallback
 from opid_lightning.lm.policy import locate
 from opid_lightning.value_checks import LARGEST_SEED, check_range
@@ -74,10 +74,7 @@ def check_writable(folder: Path, setting: str) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UsageError(
-            f"The folder {folder} cannot be written to ({error.strerror}): give another one by "
-            f"{setting}=FOLDER."
-        ) from error
+        raise unwritable(folder, error, setting) from error
     finally:
         remove_empty(made)
 

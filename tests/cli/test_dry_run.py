@@ -57,7 +57,7 @@ def test_a_run_that_would_be_resumed_stays_as_it_is(
     before = contents(tmp_path)
     again = ["ckpt_path=last", "trainer.max_epochs=2", "--dry-run"]
     assert main(["fit", *SMALL, *run, *short[:2], *again]) == 0
-    assert "ok  checkpoint   run/checkpoints/last.ckpt fits" in capsys.readouterr().out
+    assert f"ok  checkpoint   {tmp_path}/run/checkpoints/last.ckpt fits" in capsys.readouterr().out
     assert contents(tmp_path) == before
 
 
@@ -65,7 +65,10 @@ def test_a_run_that_would_be_resumed_stays_as_it_is(
     ("typed", "said"),
     [
         ("env.class_path=unopened.World", "returned 'not an opening' (str); expected Opening("),
-        ("rollout.max_prompt_tokens=258", "needs a prompt of 12 tokens without any history"),
+        (
+            "rollout.max_prompt_tokens=258",
+            "tokens without any history or observation, but 2 are given",
+        ),
         ("data.tasks_per_iteration=500", "has only 39 training tasks"),
         ("model=./nowhere", "no model directory at './nowhere'"),
         ("analyst=replay analyst.path=nowhere", "nowhere"),

@@ -120,9 +120,9 @@ def test_a_run_that_cannot_start_leaves_no_folder(
 def test_a_folder_that_is_a_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     Path("notes").write_text("mine")
     assert fit(Path("notes"), 2) == 2
-    assert "notes is no folder" in complaint(capsys)
+    assert "notes is not a folder" in complaint(capsys)
     assert fit(Path("notes/run"), 2) == 2
-    assert "notes/run cannot be written to: Not a directory" in complaint(capsys)
+    assert "notes/run cannot be written to (Not a directory)" in complaint(capsys)
 
 
 @pytest.mark.parametrize(

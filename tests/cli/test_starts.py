@@ -41,7 +41,7 @@ def refused(capsys: pytest.CaptureFixture[str], *typed: str) -> str:
         ("trainer.default_root_dir=file", "give another one by trainer.default_root_dir=FOLDER"),
         ("callbacks.checkpoint.dirpath=file/c", "another one by callbacks.checkpoint.dirpath="),
         ("ckpt_path=nowhere.ckpt", "ckpt_path=nowhere.ckpt: there is no such checkpoint"),
-        ("ckpt_path=file", "The checkpoint file is damaged"),
+        ("ckpt_path=file", "/file is damaged (File is not a zip file)"),
         ("ckpt_path=folder", "ckpt_path=folder is a folder, but not one of shards"),
         ("ckpt_path=nostore://x/y.ckpt", "cannot be read: Protocol not known: nostore"),
         ("trainer.accelerator=tpu", "trainer.accelerator: Requirement 'torch_xla"),

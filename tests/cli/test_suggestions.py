@@ -51,7 +51,10 @@ def test_what_was_meant(typed: str, meant: str, capsys: pytest.CaptureFixture[st
         ("~callbacks.foo", "There are: callbacks.checkpoint, callbacks.hf_export, "),
         ("qqq=3", "There are: advantage, analyst, "),
         ("recipe=qqq", "There are: alfworld_qwen2.5_3b, "),
-        ("logger=tensorboard", "There are: csv, wandb. Another logger: logger.NAME.class_path="),
+        (
+            "logger=tensorboard",
+            "There are: csv, wandb. A class of your own is logger.NAME.class_path=",
+        ),
         ("model=gemma", "Or a folder, or OWNER/NAME on the Hugging Face hub."),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from opid_lightning.lm.model_folder import model_folder, model_version
 from opid_lightning.lm.policy import EMBEDDED, PolicySource, load_policy
@@ -16,9 +17,19 @@ def test_a_model_in_a_folder_is_served_from_there() -> None:
     assert model_folder("small") == str(EMBEDDED / "small")
 
 
-def test_a_model_on_the_hub_is_left_to_the_server() -> None:
-    assert model_folder("Qwen/Qwen3-1.7B") == "Qwen/Qwen3-1.7B"
-    assert model_version("Qwen/Qwen3-1.7B") == ""
+def test_a_model_on_the_hub_is_left_to_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub cannot be reached from here, but its cache holds the model."""
+    stored = tmp_path / "models--no_one--cached"
+    (stored / "snapshots" / "1").mkdir(parents=True)
+    (stored / "snapshots" / "1" / "config.json").write_text("{}")
+    (stored / "refs").mkdir()
+    (stored / "refs" / "main").write_text("1")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert model_folder("no_one/cached") == "no_one/cached"
+    assert model_version("no_one/cached") == ""
 
 
 def test_a_model_that_is_nowhere_is_refused() -> None:
