@@ -22,7 +22,7 @@ from opid_lightning.hooks import ranks_of
 from opid_lightning.learning.finite import check_finite, check_logprobs_finite, not_finite
 from opid_lightning.learning.first_ratio import check_first_ratio
 from opid_lightning.learning.loss import Loss
-from opid_lightning.learning.schedule import DECAYS, learning_rate_share
+from opid_lightning.learning.schedule import DECAYS, check_has_end, learning_rate_share
 from opid_lightning.lm.logprobs import response_logprobs
 from opid_lightning.lm.lora import Unadapted
 from opid_lightning.lm.merging import check_sees_trees
@@ -212,11 +212,7 @@ class OPIDModule(lightning.LightningModule):
         self.check_weights()
 
     def on_fit_start(self) -> None:
-        if self.decay != "none" and (self.trainer.max_epochs or 0) < 1:
-            raise ValueError(
-                f"model.decay={self.decay} ends at trainer.max_epochs, which is "
-                f"{self.trainer.max_epochs}: give the number of iterations, or set model.decay=none"
-            )
+        check_has_end(self.decay, self.trainer.max_epochs)
         # The data module's own setup comes before the model is there.
         if self.trainer.datamodule.batching.share_prefixes:  # type: ignore[attr-defined]
             check_sees_trees(self.policy.model)

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from opid_lightning.lm.merged_weights import base_tensors
 from opid_lightning.lm.policy import PolicySource
 from opid_lightning.types import Policy
 
@@ -17,7 +18,8 @@ def record_of(policy: Policy, source: PolicySource) -> dict[str, str]:
     """Before the model is sharded: its name, what it is, and a digest of its tensors' shapes."""
     config: Any = policy.model.config
     sizes = [f"{getattr(config, n)} {word}" for n, word in SIZES.items() if hasattr(config, n)]
-    shapes = sorted((name, tuple(each.shape)) for name, each in policy.model.state_dict().items())
+    # Of an adapted policy, what the adapter is laid over: the adapter has a record of its own.
+    shapes = sorted((name, tuple(each.shape)) for name, each in base_tensors(policy.model))
     return {
         "path": source.path,
         "kind": ", ".join([str(config.model_type), *sizes]),

@@ -178,6 +178,7 @@ def test_fsdp_is_refused_without_cuda():
         lightning.Trainer(accelerator="cpu", devices=2, strategy=FSDP(), logger=False)
 
 
+@pytest.mark.filterwarnings("ignore:.*holds no checksums")
 @pytest.mark.parametrize("strategy", [FSDP, FSDP2])
 def test_a_malicious_checkpoint_is_refused(tmp_path, monkeypatch, strategy):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")

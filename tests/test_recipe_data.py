@@ -16,7 +16,8 @@ from opid_lightning.cli.configuration import configure
 from opid_lightning.envs.alfworld.generation import generated_games
 from tests.envs.search_server import hits, serving
 from tests.envs.webshop.shop import attributes, items
-from tests.test_recipes import Built
+from tests.hub_cache import cached_on
+from tests.test_recipes import MODELS, Built
 
 CASES = Path(__file__).parent / "cases" / "search"
 Typed = list[str]
@@ -55,6 +56,11 @@ def search_r1_processed(folder: Path) -> Typed:
         f"env.train_questions={data}/train.parquet",
         f"env.valid_seen_questions={data}/test.parquet",
     ]
+
+
+@pytest.fixture(autouse=True)
+def _hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    cached_on(tmp_path_factory.mktemp("hub"), monkeypatch, *MODELS)
 
 
 FORMS: dict[str, tuple[Callable[[Path], Typed], str]] = {

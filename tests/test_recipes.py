@@ -26,6 +26,7 @@ from opid_lightning.sampling.vllm import VLLM
 from opid_lightning.skills.openai import OpenAI
 from opid_lightning.strategies import FSDP2
 from opid_lightning.trainer_checks import check_evaluation_is_whole, check_trainer
+from tests.hub_cache import cached_on
 
 QWEN = {"max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "initializer_range": 0.02}
 
@@ -94,8 +95,12 @@ WANTED = {
 
 
 @pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+def _key_and_hub(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "no-key")
+    cached_on(tmp_path_factory.mktemp("hub"), monkeypatch, *MODELS)
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+    for name in ("train.jsonl", "test.jsonl"):  # of WANTED
+        Path(name).touch()
 
 
 class Built(OPIDCLI):

@@ -68,7 +68,7 @@ def run(arguments: Arguments) -> None:
     """Runs the verb; raises UsageError for what cannot be run as typed."""
     quieten_libraries()
     if arguments.wants_help:
-        OPIDCLI(arguments, Configuration("", {}, (), ()), FirstAttempt())
+        OPIDCLI(arguments, Configuration("", {}, (), ()))
     configuration = configure(arguments)
     refuse_lost_settings(arguments, configuration)
     first_attempt = FirstAttempt()
@@ -151,10 +151,13 @@ class OPIDCLI(LightningCLI):
     """Lightning CLI with callbacks and loggers by name, and with messages of our own."""
 
     def __init__(
-        self, arguments: Arguments, configuration: Configuration, first_attempt: FirstAttempt
+        self,
+        arguments: Arguments,
+        configuration: Configuration,
+        first_attempt: FirstAttempt | None = None,
     ) -> None:
         self.arguments = arguments
-        self.first_attempt = first_attempt
+        self.first_attempt = first_attempt or FirstAttempt()
         self.configuration = configuration
         set_dumper("yaml", dumped)
         strict = {"allow_abbrev": False, "exit_on_error": False}

@@ -9,6 +9,15 @@ Decay = Literal["none", "linear", "cosine"]
 DECAYS: tuple[str, ...] = get_args(Decay)
 
 
+def check_has_end(decay: Decay, max_epochs: int | None) -> None:
+    """Raises ValueError where the rate is to fall until an iteration that is not named."""
+    if decay != "none" and (max_epochs or 0) < 1:
+        raise ValueError(
+            f"model.decay={decay} ends at trainer.max_epochs, which is {max_epochs}: give the "
+            "number of iterations, or set model.decay=none"
+        )
+
+
 def learning_rate_share(iteration: int, num_iterations: int, warmup: int, decay: Decay) -> float:
     """The share of the full rate at which 0-based `iteration` trains.
 

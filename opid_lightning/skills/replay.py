@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -17,6 +18,7 @@ from opid_lightning.types import Analysis, Trajectory
 
 Recorded = tuple[str, str]  # the trajectory's key, and its candidates as JSON
 
+_log = logging.getLogger(__name__)
 ANSWERS = (
     "SELECT trajectory_key, candidates, skills, failure, detail FROM answers "
     "WHERE identity = ? OR ? IS NULL ORDER BY number"
@@ -71,13 +73,27 @@ def read_file(path: Path, identity: str | None) -> dict[Recorded, Analysis]:
     if not rows:
         whose = f" of the analyst {identity}" if identity else ""
         raise ValueError(f"Replay.path is {str(path)!r}, which holds no analyses{whose}.")
-    return dict(recorded(*row) for row in rows)
+    found = [recorded(*row) for row in rows]
+    if damaged := [error for _, error in found if isinstance(error, AnalysisError)]:
+        said = f"{len(damaged)} of its {len(found)} answers cannot be used, such as: {damaged[0]}"
+        if len(damaged) == len(found):
+            raise refusal(path, f"it is damaged: {said}")
+        _log.warning("Replay.path is %s: %s. They count as failures.", path, said)
+    return {
+        key: failed(answer) if isinstance(answer, AnalysisError) else answer
+        for key, answer in found
+    }
 
 
-def recorded(trajectory: str, candidates: str, *answer: str) -> tuple[Recorded, Analysis]:
-    """An answer that fails the checks of a reply is a failure, as the reply would be."""
+def recorded(
+    trajectory: str, candidates: str, *answer: str
+) -> tuple[Recorded, Analysis | AnalysisError]:
     try:
-        analysis = read_answer(candidates, *answer)
+        return (trajectory, candidates), read_answer(candidates, *answer)
     except AnalysisError as error:
-        analysis = Analysis(None, error.reason, error.detail)
-    return (trajectory, candidates), analysis
+        return (trajectory, candidates), error
+
+
+def failed(error: AnalysisError) -> Analysis:
+    """An answer that fails the checks of a reply is a failure, as the reply would be."""
+    return Analysis(None, error.reason, error.detail)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from huggingface_hub import constants
 
 from opid_lightning.lm.model_folder import model_folder, model_version
 from opid_lightning.lm.policy import EMBEDDED, PolicySource, load_policy
+from tests.hub_cache import cached_on
 
 
 def test_a_model_in_a_folder_is_served_from_there() -> None:
@@ -20,14 +20,7 @@ def test_a_model_in_a_folder_is_served_from_there() -> None:
 def test_a_model_on_the_hub_is_left_to_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hub cannot be reached from here, but its cache holds the model."""
-    stored = tmp_path / "models--no_one--cached"
-    (stored / "snapshots" / "1").mkdir(parents=True)
-    (stored / "snapshots" / "1" / "config.json").write_text("{}")
-    (stored / "refs").mkdir()
-    (stored / "refs" / "main").write_text("1")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    cached_on(tmp_path, monkeypatch, "no_one/cached")
     assert model_folder("no_one/cached") == "no_one/cached"
     assert model_version("no_one/cached") == ""
 

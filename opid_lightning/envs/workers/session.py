@@ -7,7 +7,7 @@ from typing import Any
 
 from opid_lightning.envs.workers.exchange import UnreadableError, ask, unpickled
 from opid_lightning.envs.workers.settings import Workers
-from opid_lightning.envs.workers.worker import Answer, Name, Request
+from opid_lightning.envs.workers.worker import Name, Request
 from opid_lightning.envs.workers.zygote_process import ZygoteGone, ZygoteProcess, how_it_ended
 from opid_lightning.protocols import SessionLostError
 from opid_lightning.types import Observation, Opening, Task
@@ -22,6 +22,7 @@ class WorkerSession:
         self.zygote = zygote
         self.workers = workers
         self.process_id, self._connection = zygote.fork()
+        self._num_requests = 0
 
     def open(self) -> None:
         """Otherwise the first reset opens it."""
@@ -42,10 +43,11 @@ class WorkerSession:
     def _ask(self, name: Name, timeout_s: float, *arguments: Any) -> Any:
         shown = ", ".join(a.id if isinstance(a, Task) else str(a) for a in arguments)
         call = f"{name}({shown[:SHOWN]})"
-        request = pickled((name, arguments), call)
+        self._num_requests += 1
+        request = pickled((self._num_requests, name, arguments), call)
         try:
             message = ask(self._connection, request, timeout_s)
-            returned, answer = checked(unpickled(message))
+            returned, answer = checked(unpickled(message), self._num_requests)
         except TimeoutError as error:
             self._end()
             limit = "step_timeout" if name == "step" else "reset_timeout"
@@ -69,11 +71,15 @@ class WorkerSession:
             return None
 
 
-def checked(answer: Any) -> Answer:
+def checked(answer: Any, number: int) -> tuple[bool, Any]:
+    """Whether the request of this number returned, and what; or else what it raised."""
     match answer:
-        case (True, _) | (False, Exception()):
-            return answer
-    raise UnreadableError(f"no pair of whether it returned and what, but {str(answer)[:SHOWN]!r}")
+        case (found, bool() as returned, value) if found == number:
+            if returned or isinstance(value, Exception):
+                return returned, value
+    raise UnreadableError(
+        f"expected request {number}, whether it returned and what, but {str(answer)[:SHOWN]!r} came"
+    )
 
 
 def pickled(request: Request, call: str) -> bytes:

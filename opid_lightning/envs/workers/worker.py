@@ -15,9 +15,10 @@ from opid_lightning.protocols import Environment, Session, SessionLostError
 from opid_lightning.types import Observation, Opening, Task
 
 Name = Literal["open", "reset", "step"]
-Request = tuple[Name, tuple[Any, ...]]  # a method of _Seat, and its arguments
-# Whether it returned; what it did, or else what it raised.
-Answer = tuple[bool, Any]
+Request = tuple[int, Name, tuple[Any, ...]]  # its number, a method of _Seat, and its arguments
+# The request's number; whether it returned; what it did, or else what it raised. Without the
+# number, what an environment writes itself could be taken for an answer.
+Answer = tuple[int, bool, Any]
 
 
 def serve(environment: Environment, requests: Connection) -> None:
@@ -54,26 +55,27 @@ class _Seat:
         return gate_of(self.environment).observation(self.session.step(action), self.task, step)
 
 
-def _answer(seat: _Seat, name: Name, arguments: tuple[Any, ...]) -> bytes:
+def _answer(seat: _Seat, number: int, name: Name, arguments: tuple[Any, ...]) -> bytes:
     """An Answer, pickled."""
     try:
-        return pickle.dumps((True, getattr(seat, name)(*arguments)))
+        return pickle.dumps((number, True, getattr(seat, name)(*arguments)))
     except MemoryError as error:
         # Of the process, whatever the game does about it: the next step would find it as full.
-        return pickle.dumps((False, SessionLostError("out_of_memory", f"{name} raised {error!r}")))
+        lost = SessionLostError("out_of_memory", f"{name} raised {error!r}")
+        return pickle.dumps((number, False, lost))
     except Exception as error:
         error.add_note(f"It was raised in a worker process:\n{traceback.format_exc()}")
-        return _pickled(error)
+        return _pickled(number, error)
 
 
-def _pickled(error: Exception) -> bytes:
+def _pickled(number: int, error: Exception) -> bytes:
     """Errors that give their class other arguments than they took are built again wrongly."""
     try:
-        answer = pickle.dumps((False, error))
-        if str(pickle.loads(answer)[1]) == str(error):
+        answer = pickle.dumps((number, False, error))
+        if str(pickle.loads(answer)[2]) == str(error):
             return answer
     except Exception:
         pass  # it was not built again at all
     plain = RuntimeError(f"{type(error).__name__}: {error}")
     plain.__notes__ = error.__notes__
-    return pickle.dumps((False, plain))
+    return pickle.dumps((number, False, plain))
