@@ -9,14 +9,8 @@ import lightning
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
-from opid_lightning import policy_record
+from opid_lightning import evaluation, policy_record
 from opid_lightning.adapter_checkpoint import KEY, Record, check_same, record_of, trained
-from opid_lightning.evaluation import (
-    EvaluationResult,
-    Played,
-    check_games_were_played,
-    result_of,
-)
 from opid_lightning.evaluation_record import description
 from opid_lightning.hooks import ranks_of
 from opid_lightning.learning.finite import check_finite, check_logprobs_finite, not_finite
@@ -95,8 +89,8 @@ class OPIDModule(lightning.LightningModule):
         self.run_end: RunEnd | None = None  # of `fit`
         self.evaluation_number = 1  # how many different ones the run has had, with this one
         self.evaluation_settings: dict[str, str] = {}  # what scores depend on besides the weights
-        self.evaluation_result: EvaluationResult | None = None  # the newest
-        self._played: list[Played] = []
+        self.evaluation_result: evaluation.EvaluationResult | None = None  # the newest
+        self._played: list[evaluation.Played] = []
 
     def setup(self, stage: str) -> None:
         check_precision(self.trainer)
@@ -233,13 +227,13 @@ class OPIDModule(lightning.LightningModule):
         assert self.run_end is not None
         self.run_end.on_batch_end(self.trainer)
 
-    def validation_step(self, played: Played, batch_idx: int) -> None:
+    def validation_step(self, played: evaluation.Played, batch_idx: int) -> None:
         self._played.append(played)
 
-    def test_step(self, played: Played, batch_idx: int) -> None:
+    def test_step(self, played: evaluation.Played, batch_idx: int) -> None:
         self._played.append(played)
 
-    def predict_step(self, played: Played, batch_idx: int) -> list[dict[str, Any]]:
+    def predict_step(self, played: evaluation.Played, batch_idx: int) -> list[dict[str, Any]]:
         """How each attempt went; the trajectories themselves are what TrajectoryLog writes."""
         return [
             {"task": t.task.id, "kind": t.task.kind, "won": t.won, "steps": len(t.steps)}
@@ -253,8 +247,8 @@ class OPIDModule(lightning.LightningModule):
         self._finish_evaluation("test")
 
     def _finish_evaluation(self, stage: str) -> None:
-        check_games_were_played(self.trainer.datamodule.env, self._played)  # type: ignore[attr-defined]
-        self.evaluation_result = result_of(self._played)
+        evaluation.check_games_were_played(self.trainer.datamodule.env, self._played)  # type: ignore[attr-defined]
+        self.evaluation_result = evaluation.result_of(self._played)
         self._played.clear()
         metrics = self.evaluation_result.metrics(stage)
         if not self.trainer.sanity_checking:

@@ -287,7 +287,7 @@ idle, computing, waiting = (environment.open() for _ in range(3))
 for session in (idle, computing, waiting):
     session.reset(task)
 flaky.plan("compute", "step", task)
-computing._connection.send(("step", ("left",)))
+computing._connection.send((2, "step", ("left",)))
 while (folder / f"{task.id}.step").exists():
     pass
 (folder / "workers").write_text(f"{idle.process_id} {computing.process_id}")
