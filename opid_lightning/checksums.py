@@ -76,7 +76,7 @@ def is_tensor(member: ZipInfo) -> bool:
 
 
 def checksums_in(folder: Path) -> dict[str, int]:
-    """None where an older version has written the folder."""
+    """Empty where an older version has written the folder."""
     file = folder / CHECKSUMS
     if not file.exists():
         return {}

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -52,7 +52,7 @@ def claimed(find: Callable[[], Placement]) -> Iterator[Placement]:
 
 @contextmanager
 def made(folder: Path, must_be_new: bool) -> Iterator[None]:
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    new = missing(folder)
     try:
         folder.mkdir(parents=True, exist_ok=not must_be_new)
     except FileExistsError:
@@ -66,11 +66,19 @@ def made(folder: Path, must_be_new: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        for each in missing:
-            try:
-                each.rmdir()
-            except OSError:  # it holds something
-                break
+        remove_empty(new)
+
+
+def missing(folder: Path) -> list[Path]:
+    """The folder and those above it that are not there, from the inside out."""
+    folder = folder.absolute()
+    return [each for each in (folder, *folder.parents) if not each.exists()]
+
+
+def remove_empty(folders: list[Path]) -> None:
+    for each in folders:
+        with suppress(OSError):  # it holds something
+            each.rmdir()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from opid_lightning.cli.configuration import Configuration
 from opid_lightning.cli.errors import UsageError
-from opid_lightning.cli.run_lock import LOCK, unwritable
+from opid_lightning.cli.run_lock import LOCK, missing, remove_empty, unwritable
 from opid_lightning.hooks import RolloutCallback
 from opid_lightning.lm.policy import locate
 from opid_lightning.value_checks import LARGEST_SEED, check_range
@@ -52,18 +52,6 @@ def leaving_nothing(folder: Path, first_attempt: FirstAttempt) -> Iterator[None]
 
 def holdings(folder: Path) -> list[Path]:
     return [each for each in folder.iterdir() if each.name != LOCK] if folder.is_dir() else []
-
-
-def missing(folder: Path) -> list[Path]:
-    """The folder and those above it that are not there, from the inside out."""
-    folder = folder.absolute()
-    return [each for each in (folder, *folder.parents) if not each.exists()]
-
-
-def remove_empty(folders: list[Path]) -> None:
-    for each in folders:
-        with suppress(OSError):  # somebody else writes there by now
-            each.rmdir()
 
 
 def check_writable(folder: Path, setting: str) -> None:

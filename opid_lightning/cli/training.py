@@ -96,8 +96,7 @@ def chosen_place(
     def find() -> Placement:
         return placement_of(arguments, configuration).absolute()
 
-    only_prints = any(flag.startswith("--print_config") for flag in arguments.flags)
-    writes_nothing = only_prints or arguments.is_dry or not is_first_process()
+    writes_nothing = arguments.only_looks or arguments.is_dry or not is_first_process()
     return nullcontext(find()) if writes_nothing else claimed(find)
 
 

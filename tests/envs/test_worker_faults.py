@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from opid_lightning.envs.workers import WorkerEnvironment, Workers
+from opid_lightning.envs.workers.session import WorkerSession
 from opid_lightning.protocols import SessionLostError
 from tests.envs.flaky import Flaky
 from tests.envs.test_workers import is_alive, wait_for, wait_until_gone
@@ -118,18 +119,24 @@ def test_what_a_worker_started_ends_with_it_in_any_session(
     assert not is_alive(process)
 
 
+def with_daemon(workers: WorkerEnvironment, flaky: Flaky) -> tuple[WorkerSession, int]:
+    """A session whose game has left a daemon behind and still answers nothing; its process id."""
+    task = flaky.tasks("train")[0]
+    session = workers.open()
+    session.reset(task)
+    flaky.plan("leave_daemon", "step", task)
+    session._connection.send((2, "step", ("left",)))
+    return session, int(wait_for(Path(flaky.folder) / "processes"))
+
+
 @LINUX
 def test_a_daemon_of_one_worker_survives_the_end_of_another(
     workers: WorkerEnvironment, flaky: Flaky
 ) -> None:
     workers.workers = Workers(2, step_timeout_s=30)
-    task = flaky.tasks("train")[0]
-    session, other = workers.open(), workers.open()
-    session.reset(task)
-    other.reset(task)
-    flaky.plan("leave_daemon", "step", task)
-    session._connection.send((2, "step", ("left",)))
-    process = int(wait_for(Path(flaky.folder) / "processes") or 0)
+    other = workers.open()
+    other.reset(flaky.tasks("train")[0])
+    session, process = with_daemon(workers, flaky)
     other.close()
     assert is_alive(process)
     session.close()
@@ -141,12 +148,7 @@ def test_what_workers_started_ends_with_a_fork_server_that_is_killed(
     workers: WorkerEnvironment, flaky: Flaky
 ) -> None:
     workers.workers = Workers(2, step_timeout_s=30)
-    task = flaky.tasks("train")[0]
-    session = workers.open()
-    session.reset(task)
-    flaky.plan("leave_daemon", "step", task)
-    session._connection.send((2, "step", ("left",)))
-    process = int(wait_for(Path(flaky.folder) / "processes"))
+    session, process = with_daemon(workers, flaky)
     assert workers._zygote is not None
     os.kill(workers._zygote.process_id, signal.SIGKILL)
     wait_until_gone(session.process_id)
