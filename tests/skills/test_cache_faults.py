@@ -7,7 +7,7 @@ import pytest
 
 from opid_lightning.skills import cache as cache_module
 from opid_lightning.skills.budget import Budget
-from opid_lightning.skills.cache import AnalysisCache, CacheFaults
+from opid_lightning.skills.cache import AnalysisCache, CacheFaults, Question
 from opid_lightning.skills.replay import Replay
 from opid_lightning.skills.stream import AnalysisStream
 from opid_lightning.types import Analysis, Skills
@@ -151,11 +151,20 @@ def test_an_answer_that_no_reply_could_give_is_asked_anew(cache, path, skills, r
 
 
 @pytest.mark.parametrize(("skills", "reason"), UNUSABLE)
-def test_replayed_it_fails_as_the_reply_would(cache, path, skills, reason):
+def test_replayed_it_fails_as_the_reply_would(cache, path, skills, reason, caplog):
     cache.put(QUESTION, SUCCESS, "run")
     edit(path, skills=skills)
+    cache.put(Question(TRAJECTORY, (0,), "glm 1"), SUCCESS, "run")
     analysis = Replay(str(path))(TRAJECTORY, (0, 1))
     assert (analysis.skills, analysis.failure) == (None, reason)
+    assert "1 of its 2 answers cannot be used" in caplog.text and reason in caplog.text
+
+
+def test_a_file_of_which_no_answer_can_be_used_is_not_replayed(cache, path):
+    cache.put(QUESTION, SUCCESS, "run")
+    edit(path, skills="{}")
+    with pytest.raises(ValueError, match=r"1 of its 1 answers cannot be used.*not_json"):
+        Replay(str(path))
 
 
 @pytest.mark.parametrize("failure", ["", "a b", "x" * 41, 'a"] = 1'])
