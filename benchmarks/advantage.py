@@ -16,10 +16,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from opid_lightning.learning.advantage import Advantage
-from opid_lightning.learning.returns import discounted_returns
-from opid_lightning.lm.logprobs import response_logprobs
-from opid_lightning.lm.padding import pad_sequences
+from opid_lightning.lm.forward.layouts import pad_sequences
+from opid_lightning.lm.forward.logprobs import response_logprobs
+from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.returns import discounted_returns
 from opid_lightning.types import (
     Action,
     Completion,

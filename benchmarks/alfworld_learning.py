@@ -27,7 +27,7 @@ from statistics import mean, stdev
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from opid_lightning.success import Estimate, wilson
+from opid_lightning.training.success import Estimate, wilson
 
 METHODS = {"grpo": "tab:blue", "opid": "tab:orange", "opid_gigpo": "tab:green"}
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # 97.5% quantiles, by number of seeds

@@ -18,10 +18,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from opid_lightning.skills.analysis_prompt import analysis_messages
-from opid_lightning.skills.cache import AnalysisCache
-from opid_lightning.skills.openai import OpenAI
-from opid_lightning.skills.stream import AnalysisStream, Outcome
+from opid_lightning.hindsight.analysts.openai import OpenAI
+from opid_lightning.hindsight.cache import AnalysisCache
+from opid_lightning.hindsight.prompt import analysis_messages
+from opid_lightning.hindsight.stream import AnalysisStream, Outcome
 from opid_lightning.types import (
     Action,
     Completion,
@@ -32,8 +32,8 @@ from opid_lightning.types import (
     Task,
     Trajectory,
 )
-from tests.skills.analyst_behaviours import Request, key_of
-from tests.skills.analyst_server import AnalystServer
+from tests.hindsight.analyst_behaviours import Request, key_of
+from tests.hindsight.analyst_server import AnalystServer
 
 # Of 500 requests each; the others are answered well.
 FAULTS = {

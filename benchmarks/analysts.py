@@ -24,22 +24,22 @@ from pathlib import Path
 from statistics import median
 
 from opid_lightning.envs.alfworld import ALFWorld
-from opid_lightning.lm.chat import encode_chat
+from opid_lightning.hindsight.analysts.vllm_server import VLLMServer
+from opid_lightning.hindsight.cache import AnalysisCache
+from opid_lightning.hindsight.stream import AnalysisStream, Outcome
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.rollout import Rollout
-from opid_lightning.sampling.hugging_face import HuggingFace
-from opid_lightning.sessions import SessionPool
-from opid_lightning.skills.cache import AnalysisCache
-from opid_lightning.skills.stream import AnalysisStream, Outcome
-from opid_lightning.skills.vllm_server import VLLMServer
+from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.protocols import Silence
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.rollout.sessions import SessionPool
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
 from opid_lightning.types import Policy, Trajectory, Usage
-from opid_lightning.warm_start.evaluation import Silent
 
 GROUP = 8
 
 
 @dataclass
-class Streaming(Silent):
+class Streaming(Silence):
     """Has each trajectory analysed when it ends."""
 
     stream: AnalysisStream
@@ -81,7 +81,7 @@ class Bench:
             cache = AnalysisCache(Path(folder) / "analyses.sqlite")
             stream = AnalysisStream(self.analyst, cache, max_workers=self.workers)
             started = time.perf_counter()
-            trajectories = self.rollout(Streaming(stream) if is_streamed else Silent(), seed)
+            trajectories = self.rollout(Streaming(stream) if is_streamed else Silence(), seed)
             ended = time.perf_counter()
             if not is_streamed:
                 for trajectory in trajectories:
@@ -92,7 +92,7 @@ class Bench:
         found = tuple(outcomes[trajectory.id] for trajectory in trajectories)
         return Iteration(trajectories, found, ended - started, exposed_s)
 
-    def rollout(self, listener: Silent, seed: int) -> Sequence[Trajectory]:
+    def rollout(self, listener: Silence, seed: int) -> Sequence[Trajectory]:
         environment = ALFWorld(prompt_style="brief", history_length=30, max_steps=self.max_steps)
         sessions = SessionPool(environment)
         rollout = Rollout(GROUP, max_response_tokens=24, max_concurrent=self.concurrent)

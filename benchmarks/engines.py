@@ -17,16 +17,15 @@ from statistics import median
 import torch
 
 from opid_lightning.envs.alfworld import ALFWorld
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.protocols import Sampler
-from opid_lightning.rollout import Rollout
-from opid_lightning.sampling.hugging_face import HuggingFace
-from opid_lightning.sampling.vllm import VLLM
-from opid_lightning.scoring import logprobs_of
-from opid_lightning.sessions import SessionPool
+from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.method.scoring import logprobs_of
+from opid_lightning.protocols import Sampler, Silence
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.rollout.sessions import SessionPool
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
+from opid_lightning.sampling.vllm.sampler import VLLM
 from opid_lightning.types import Policy, Trajectory
-from opid_lightning.warm_start.evaluation import Silent
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Bench:
         encode = encode_chat(self.policy.tokenizer)
         with sampler.serving(self.policy) as generation:
             start = time.perf_counter()
-            played = rollout(sessions, games, generation, encode, 0, Silent())
+            played = rollout(sessions, games, generation, encode, 0, Silence())
             seconds = time.perf_counter() - start
             batch_mean = generation.metrics["batch_mean"]
         sessions.close()

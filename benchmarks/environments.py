@@ -19,14 +19,13 @@ from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.envs.keydoor import Keydoor
 from opid_lightning.envs.workers import WorkerEnvironment, Workers
 from opid_lightning.envs.workers.session import WorkerSession
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.protocols import Environment, Session
-from opid_lightning.rollout import Rollout
-from opid_lightning.sampling.hugging_face import HuggingFace
-from opid_lightning.sessions import SessionPool
+from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.protocols import Environment, Session, Silence
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.rollout.sessions import SessionPool
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
 from opid_lightning.types import Task
-from opid_lightning.warm_start.evaluation import Silent
 
 NUM_SESSIONS = 64
 
@@ -89,7 +88,7 @@ def roll(environment: Environment) -> float:
     rollout = Rollout(4, max_prompt_tokens=64, skill_tokens=16, max_response_tokens=2)
     sessions, encode = SessionPool(environment), encode_chat(policy.tokenizer)
     with HuggingFace().serving(policy) as generation:
-        took = seconds(lambda: rollout(sessions, tasks, generation, encode, 0, Silent()))
+        took = seconds(lambda: rollout(sessions, tasks, generation, encode, 0, Silence()))
     sessions.close()
     return took
 

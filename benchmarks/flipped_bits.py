@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from opid_lightning.checkpoints import CheckpointFiles, newest_checkpoint
+from opid_lightning.training.checkpoints.files import CheckpointFiles, newest_checkpoint
 
 
 def flip(path: Path, bit: int) -> None:

@@ -27,9 +27,9 @@ from pathlib import Path
 
 import yaml
 
-from opid_lightning.cli.choices import groups
-from opid_lightning.cli.names import keys_of
-from opid_lightning.cli.verbs import main as run_verb
+from opid_lightning.cli.config.choices import groups
+from opid_lightning.cli.config.names import keys_of
+from opid_lightning.cli.verbs.table import main as run_verb
 
 VALUES = (
     *("null", "nan", ".inf", "-.inf", "-1", "0", "1e400", '""', "text", "[]", "{}", "true"),
@@ -148,7 +148,7 @@ def play(case: Case, folder: Path) -> None:
 
 def build_alone() -> None:
     """Has Lightning CLI end where it would start the verb."""
-    from opid_lightning.cli.training import OPIDCLI
+    from opid_lightning.cli.verbs.training import OPIDCLI
 
     OPIDCLI._run_subcommand = lambda self, subcommand: None  # type: ignore[method-assign]
 
@@ -191,7 +191,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
-    import opid_lightning.cli.training
+    import opid_lightning.cli.verbs.training
     import opid_lightning.envs.keydoor  # noqa: F401
 
     os.environ.update(OPENAI_API_KEY="none", WANDB_MODE="offline")

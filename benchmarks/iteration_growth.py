@@ -19,21 +19,21 @@ from pathlib import Path
 import torch
 
 from opid_lightning.envs.alfworld import ALFWorld
+from opid_lightning.hindsight.analysts.rules import Rules
 from opid_lightning.iteration import Actors, Iteration
-from opid_lightning.learning.advantage import Advantage
-from opid_lightning.learning.batching import Batching, collate, totals_of
-from opid_lightning.learning.loss import Loss
-from opid_lightning.lm.chat import encode_chat
-from opid_lightning.lm.logprobs import response_logprobs
+from opid_lightning.lm.forward.logprobs import response_logprobs
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.rollout import Rollout
-from opid_lightning.sampling.hugging_face import HuggingFace
-from opid_lightning.sessions import SessionPool
-from opid_lightning.skills.injection import Injection
-from opid_lightning.skills.routing import Routing
-from opid_lightning.skills.rules import Rules
+from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.batching import Batching, collate, totals_of
+from opid_lightning.method.injection import Injection
+from opid_lightning.method.loss import Loss
+from opid_lightning.method.routing import Routing
+from opid_lightning.protocols import Silence
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.rollout.sessions import SessionPool
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
 from opid_lightning.types import Experience, Hindsight, Policy, Task, Trajectory
-from opid_lightning.warm_start.evaluation import Silent
 
 STAGES = ("rollout", "analysis", "scoring", "update", "else")
 GROUP = 4
@@ -41,8 +41,8 @@ ROWS_OF_A_TRAJECTORY = 14  # by the small policy, which wins a part of its games
 
 
 @dataclass
-class Stopwatch(Silent):
-    """Analyses by rules, and notes how long each stage takes."""
+class Stopwatch(Silence):
+    """Notes how long each stage takes."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     begun: float = 0.0
@@ -54,9 +54,10 @@ class Stopwatch(Silent):
         name = "analysis" if stage == "hindsight" else stage
         self.seconds[name] += time.process_time() - self.begun
 
-    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> Hindsight:
-        found = {t.id: Rules()(t, range(len(t.steps))).skills for t in trajectories}
-        return Hindsight({name: skills for name, skills in found.items() if skills is not None})
+
+def by_rules(trajectories: Sequence[Trajectory]) -> Hindsight:
+    found = {t.id: Rules()(t, range(len(t.steps))).skills for t in trajectories}
+    return Hindsight({name: skills for name, skills in found.items() if skills is not None})
 
 
 @dataclass(frozen=True)

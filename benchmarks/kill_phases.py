@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning
 
-from opid_lightning.hooks import RolloutCallback
+from opid_lightning.training.hooks import RolloutCallback
 
 
 class PhaseLog(RolloutCallback):

@@ -20,14 +20,13 @@ from statistics import mean, median
 
 from benchmarks.engines import Bench
 from opid_lightning.envs.alfworld import ALFWorld
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.protocols import Generation, Sampler, Session
-from opid_lightning.rollout import Rollout
-from opid_lightning.sampling.vllm import VLLM
-from opid_lightning.sessions import SessionPool
+from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.protocols import Generation, Sampler, Session, Silence
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.rollout.sessions import SessionPool
+from opid_lightning.sampling.vllm.sampler import VLLM
 from opid_lightning.types import Completion, Observation, Opening, SampleRequest, Task
-from opid_lightning.warm_start.evaluation import Silent
 
 GROUP = 8
 
@@ -105,7 +104,7 @@ class Way:
                 trajectory
                 for first in range(0, num_games, wave)
                 for trajectory in rollout(
-                    sessions, games[first : first + wave], served, encode, 0, Silent()
+                    sessions, games[first : first + wave], served, encode, 0, Silence()
                 )
             ]
             seconds, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start

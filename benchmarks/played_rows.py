@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from benchmarks.training_rows import Rows
 from opid_lightning.envs.alfworld import ALFWorld
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy, stop_ids
-from opid_lightning.rollout import Rollout
-from opid_lightning.sampling.hugging_face import HuggingFace
-from opid_lightning.sessions import SessionPool
+from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.protocols import Silence
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.rollout.sessions import SessionPool
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
 from opid_lightning.types import Policy, Trajectory, Turn
-from opid_lightning.warm_start.evaluation import Silent
 
 
 def played_games(
@@ -28,7 +28,7 @@ def played_games(
         with HuggingFace().serving(small) as generation:
             tasks = brief.tasks("train")[:num_games]
             encode = encode_chat(small.tokenizer)
-            played = play(sessions, tasks, generation, encode, 0, Silent())
+            played = play(sessions, tasks, generation, encode, 0, Silence())
     finally:
         sessions.close()
     return tuple(retold(trajectory, policy, environment) for trajectory in played)

@@ -32,7 +32,7 @@ from benchmarks.played_rows import played_games, rows_of
 from benchmarks.training_rows import Rows, group_of_one_prompt
 from benchmarks.training_ways import WAYS, Ours, seconds
 from opid_lightning.envs.alfworld import ALFWorld
-from opid_lightning.lm.model_folder import model_folder
+from opid_lightning.lm.loading.model_folder import model_folder
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.types import Policy
 

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.training_rows import Rows, samples_of
-from opid_lightning.learning.batching import Batching, collate, totals_of
-from opid_lightning.learning.loss import Loss
-from opid_lightning.lm.logprobs import response_logprobs
-from opid_lightning.lm.padding import positions
+from opid_lightning.lm.forward.layouts import positions
+from opid_lightning.lm.forward.logprobs import response_logprobs
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.scoring import logprobs_of
+from opid_lightning.method.batching import Batching, collate, totals_of
+from opid_lightning.method.loss import Loss
+from opid_lightning.method.scoring import logprobs_of
 from opid_lightning.types import ModelInputs, Policy
 
 NUM_ROWS_PADDED = 8  # of a micro-batch, of those who know no other measure

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from opid_lightning.envs.webshop import WebShop
 from opid_lightning.envs.webshop.expert import ReadingExpert
-from opid_lightning.envs.webshop.splits import SPLITS
+from opid_lightning.envs.webshop.products.splits import SPLITS
 from opid_lightning.types import Observation
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "data" / "webshop_get_reward.json"

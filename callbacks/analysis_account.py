@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opid_lightning.callbacks.analysis_failures import reasons_of
-from opid_lightning.skills.cache import CacheFaults
-from opid_lightning.skills.stream import OVER_BUDGET, Outcome
+from opid_lightning.hindsight.cache import CacheFaults
+from opid_lightning.hindsight.stream import OVER_BUDGET, Outcome
 from opid_lightning.types import Usage
 
 NEVER_ANSWERED = ("late", OVER_BUDGET)

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 from lightning.pytorch.utilities import rank_zero_warn
 
-from opid_lightning.skills.stream import OVER_BUDGET, Outcome
+from opid_lightning.hindsight.stream import OVER_BUDGET, Outcome
 from opid_lightning.value_checks import check_range
 
 OnLowSuccess = Literal["stop", "continue"]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from opid_lightning.loggers import write_csv
-from opid_lightning.success import Estimate, Success, gain_of
+from opid_lightning.training.loggers import write_csv
+from opid_lightning.training.success import Estimate, Success, gain_of
 
 ROLLOUTS = "rollouts"
 BAR_WIDTH = 20  # characters, of a success of 100%

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning
 
-from opid_lightning.lm.export import check_exports, export_adapter, export_policy
+from opid_lightning.lm.loading.export import check_exports, export_adapter, export_policy
 
 
 class HFExport(lightning.Callback):

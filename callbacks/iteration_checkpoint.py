@@ -14,8 +14,8 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from opid_lightning.checkpoints import LAST
-from opid_lightning.hooks import iteration_number
+from opid_lightning.training.checkpoints.files import LAST
+from opid_lightning.training.hooks import iteration_number
 from opid_lightning.value_checks import check_range
 
 EVALUATION = "validation/"  # how the metrics of one begin

@@ -17,8 +17,8 @@ from opid_lightning.callbacks.curve import (
     write_points,
 )
 from opid_lightning.callbacks.curve_picture import draw
-from opid_lightning.hooks import RolloutCallback, iteration_number
-from opid_lightning.success import success_of
+from opid_lightning.training.hooks import RolloutCallback, iteration_number
+from opid_lightning.training.success import success_of
 from opid_lightning.types import Experience, group_by_task
 
 

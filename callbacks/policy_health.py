@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from opid_lightning.hooks import RolloutCallback, ranks_of
 from opid_lightning.lm.sharding import gradient_norm
+from opid_lightning.training.hooks import RolloutCallback, ranks_of
 from opid_lightning.types import Batch, Experience
 
 

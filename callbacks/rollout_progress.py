@@ -17,8 +17,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from opid_lightning.hooks import RolloutCallback
-from opid_lightning.success import success_rates
+from opid_lightning.training.hooks import RolloutCallback
+from opid_lightning.training.success import success_rates
 from opid_lightning.types import Experience
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import lightning
 
-from opid_lightning.hooks import RolloutCallback
-from opid_lightning.omissions import warn_once
-from opid_lightning.success import success_rates
+from opid_lightning.files.omissions import warn_once
+from opid_lightning.training.hooks import RolloutCallback
+from opid_lightning.training.success import success_rates
 from opid_lightning.types import Experience, Trajectory, group_by_task
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from opid_lightning.hooks import RolloutCallback
+from opid_lightning.training.hooks import RolloutCallback
 from opid_lightning.types import SKILL_LEVELS, Experience, RouteLevel, Sample
 
 SMALL_RATIO = 0.01  # of skill to outcome term

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ from opid_lightning.callbacks.analysis_failures import (
 )
 from opid_lightning.callbacks.analysis_schedule import Schedule
 from opid_lightning.callbacks.step_choice import ChosenBy, StepChoice, keep_steps
-from opid_lightning.hooks import RolloutCallback, iteration_number, ranks_of
-from opid_lightning.implementation_checks import check_implements
-from opid_lightning.learning.critical_steps import CriticalSteps
+from opid_lightning.hindsight.budget import Budget
+from opid_lightning.hindsight.cache import AnalysisCache
+from opid_lightning.hindsight.stream import OVER_BUDGET, AnalysisStream, Outcome
+from opid_lightning.method.critical_steps import CriticalSteps
 from opid_lightning.protocols import Analyst, AsksPolicy, Voice
-from opid_lightning.skills.budget import Budget
-from opid_lightning.skills.cache import AnalysisCache
-from opid_lightning.skills.stream import OVER_BUDGET, AnalysisStream, Outcome
+from opid_lightning.training.hooks import RolloutCallback, iteration_number, ranks_of
+from opid_lightning.training.implementation_checks import check_implements
 from opid_lightning.types import Hindsight, Trajectory
 from opid_lightning.value_checks import LONGEST_S, check_range
 
@@ -110,6 +111,8 @@ class SkillExtraction(RolloutCallback):
             self.analyst, cache, str(folder), self.max_workers, self.budget
         )
         self.analyst.start()
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data.register_hindsight("SkillExtraction", partial(self.collect, trainer))
 
     def on_stage_start(self, trainer: lightning.Trainer, stage: str, total: int) -> None:
         if stage == "rollout":
@@ -124,9 +127,8 @@ class SkillExtraction(RolloutCallback):
         if self._stream is not None and self.step_choice.can_stream:
             self._submit(trainer, trajectory, range(len(trajectory.steps)))
 
-    def on_rollout_end(
-        self, trainer: lightning.Trainer, trajectories: Sequence[Trajectory]
-    ) -> Hindsight:
+    def collect(self, trainer: lightning.Trainer, trajectories: Sequence[Trajectory]) -> Hindsight:
+        """What the analyst made of this rank's trajectories, within the deadline."""
         if self._stream is None:
             return Hindsight()
         ended_at = time.monotonic()
@@ -203,7 +205,7 @@ class SkillExtraction(RolloutCallback):
     def teardown(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
-        self._stop()
+        self._stop(trainer)
 
     def on_exception(
         self,
@@ -211,10 +213,11 @@ class SkillExtraction(RolloutCallback):
         pl_module: lightning.LightningModule,
         exception: BaseException,
     ) -> None:
-        self._stop()
+        self._stop(trainer)
 
-    def _stop(self) -> None:
+    def _stop(self, trainer: lightning.Trainer) -> None:
         if self._stream is not None:
+            trainer.datamodule.register_hindsight("SkillExtraction", None)  # type: ignore[attr-defined]
             self._stream.close()
             self._stream = None
             self.analyst.close()

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from opid_lightning.learning.critical_steps import CriticalSteps, statistically_critical
-from opid_lightning.skills.stream import Outcome
+from opid_lightning.hindsight.stream import Outcome
+from opid_lightning.method.critical_steps import CriticalSteps, statistically_critical
 from opid_lightning.types import Skills, Trajectory
 
 ChosenBy = Literal["analyst", "statistics", "both"]

@@ -13,8 +13,8 @@ import lightning
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from opid_lightning.evaluation import Played
-from opid_lightning.hooks import RolloutCallback
+from opid_lightning.training.evaluation import Played
+from opid_lightning.training.hooks import RolloutCallback
 from opid_lightning.types import (
     SKILL_LEVELS,
     BatchPlan,

@@ -8,7 +8,7 @@ import sys
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from opid_lightning.cli.interruption import INTERRUPTION
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
 
 if __name__ == "__main__":
     INTERRUPTION.leave(main(sys.argv[1:]))

@@ -8,16 +8,22 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from opid_lightning.gate import check_any_step
-from opid_lightning.learning.advantage import Advantage
-from opid_lightning.learning.batching import Batching
-from opid_lightning.protocols import Listener, Sampler
+from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.batching import Batching
+from opid_lightning.method.injection import Injection
+from opid_lightning.method.routing import Routing
+from opid_lightning.method.scoring import score_rows
+from opid_lightning.protocols import (
+    SILENCE,
+    HindsightSource,
+    Listener,
+    Sampler,
+    no_hindsight,
+)
 from opid_lightning.ranks import ALONE, Ranks
-from opid_lightning.rollout import Rollout, in_order
+from opid_lightning.rollout.rollout import Rollout, in_order
+from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.shared_generation import SharedGeneration
-from opid_lightning.scoring import score_rows
-from opid_lightning.sessions import SessionPool
-from opid_lightning.skills.injection import Injection
-from opid_lightning.skills.routing import Routing
 from opid_lightning.types import (
     Experience,
     Hindsight,
@@ -42,13 +48,22 @@ class Actors:
 
 @dataclass(frozen=True)
 class Iteration:
-    """Rollout, hindsight, routing, injection, re-scoring, advantage."""
+    """Rollout, hindsight, routing, injection, re-scoring, advantage.
+
+    1. Rollout     groups of attempts at each task, by the policy
+    2. Hindsight   skills on the finished trajectories: `E` for episodes, `S` for critical steps
+    3. Routing     the step's skill where there is one, else the episode's
+    4. Injection   the prompt with that skill in it
+    5. Scoring     log-probs of each response by the old policy, with and without the skill
+    6. Advantage   the outcome's, plus `lambda * (log pi_old(y | h~) - log pi_old(y | h))`
+    """
 
     rollout: Rollout
     routing: Routing
     injection: Injection
     batching: Batching
     advantage: Advantage
+    hindsight: HindsightSource = no_hindsight
 
     def __call__(
         self,
@@ -58,7 +73,7 @@ class Iteration:
         sessions: SessionPool,
         sampler: Sampler,
         actors: Actors,
-        listener: Listener,
+        listener: Listener = SILENCE,
         ranks: Ranks = ALONE,
     ) -> Experience:
         """Whole groups are shared out among ranks, and so are scoring and training.
@@ -72,9 +87,9 @@ class Iteration:
             listener.on_rollout_start(shared)
             mine = self.rollout(sessions, ranks.share(tasks), shared, actors.encode, seed, listener)
             whole, lost = without_lost(mine)
-            part = whole, self.look_back(whole, listener), dict(generation.metrics), lost
+            part = whole, self.collect_hindsight(whole, listener), dict(generation.metrics), lost
         played, hindsights, metrics, lost_parts = zip(*ranks.gather(part), strict=True)
-        trajectories, hindsight = in_order(played, tasks), together(hindsights)
+        trajectories, hindsight = in_order(played, tasks), merge_hindsight(hindsights)
         check_any_step(sessions.environment, trajectories)
         rows = self.route(trajectories, hindsight, actors.encode)
         sequences = [row.prompt_ids + row.response_ids for row in rows]
@@ -85,17 +100,21 @@ class Iteration:
             scored = score_rows(old, reference, rows, plan, temperature, listener, layout, ranks)
         samples = self.advantage(scored)
         lost = sum(lost_parts, Counter())
+        sampler_metrics = mean_over_ranks(metrics)
         return Experience(
-            number, trajectories, hindsight, samples, plan, temperature, means(metrics), lost
+            number, trajectories, hindsight, samples, plan, temperature, sampler_metrics, lost
         )
 
-    def look_back(self, trajectories: tuple[Trajectory, ...], listener: Listener) -> Hindsight:
-        """Collects the skills that were being written while the rollout still went on.
+    def collect_hindsight(
+        self, trajectories: tuple[Trajectory, ...], listener: Listener
+    ) -> Hindsight:
+        """The skills on this rank's trajectories, some of them written while others still played.
 
         The policy is still served, as it may be the one that writes them.
         """
+        listener.on_rollout_end(trajectories)
         listener.on_stage_start("hindsight", len(trajectories))
-        hindsight = listener.on_rollout_end(trajectories)
+        hindsight = self.hindsight(trajectories)
         listener.on_stage_end("hindsight", 0)
         return hindsight
 
@@ -129,7 +148,7 @@ def without_lost(
     return tuple(t for t in trajectories if not t.session_lost), lost
 
 
-def together(parts: Sequence[Hindsight]) -> Hindsight:
+def merge_hindsight(parts: Sequence[Hindsight]) -> Hindsight:
     """The hindsight of all ranks."""
     return Hindsight(
         skills={name: skills for part in parts for name, skills in part.skills.items()},
@@ -137,6 +156,6 @@ def together(parts: Sequence[Hindsight]) -> Hindsight:
     )
 
 
-def means(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Over ranks, which all run the same sampler."""
+def mean_over_ranks(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """All ranks run the same sampler."""
     return {name: sum(part[name] for part in metrics) / len(metrics) for name in metrics[0]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
@@ -205,12 +205,20 @@ class AsksPolicy(Protocol):
         """Is told of each rollout's voice, before its first trajectory ends."""
 
 
+# Where the skills on an iteration's trajectories come from, asked once all of them are over.
+HindsightSource = Callable[[Sequence[Trajectory]], Hindsight]
+
+
+def no_hindsight(trajectories: Sequence[Trajectory]) -> Hindsight:
+    return Hindsight()
+
+
 @runtime_checkable
 class Listener(Protocol):
-    """Hears an iteration while it happens; `on_rollout_end` answers with the hindsight."""
+    """Hears an iteration while it happens, and changes nothing about it."""
 
     def on_rollout_start(self, voice: Voice) -> None:
-        """The voice can be asked until `on_rollout_end` is over."""
+        """The voice can be asked until the hindsight is there."""
 
     def on_stage_start(self, stage: str, total: int) -> None: ...
 
@@ -220,4 +228,23 @@ class Listener(Protocol):
 
     def on_trajectory_end(self, trajectory: Trajectory) -> None: ...
 
-    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> Hindsight: ...
+    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> None: ...
+
+
+class Silence:
+    """A Listener that does nothing; override what you need."""
+
+    def on_rollout_start(self, voice: Voice) -> None: ...
+
+    def on_stage_start(self, stage: str, total: int) -> None: ...
+
+    def on_stage_progress(self, stage: str, done: int) -> None: ...
+
+    def on_stage_end(self, stage: str, num_tokens: int) -> None: ...
+
+    def on_trajectory_end(self, trajectory: Trajectory) -> None: ...
+
+    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> None: ...
+
+
+SILENCE = Silence()

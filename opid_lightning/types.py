@@ -330,7 +330,7 @@ _Tensors = TypeVar("_Tensors", "ModelInputs", "Batch")
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """Prompts with responses as a model takes them; laid out by lm/padding.py or lm/merging.py."""
+    """Prompts with responses as a model takes them; laid out by lm/forward/layouts.py."""
 
     input_ids: Int[Tensor, "I S"]
     attention_mask: Int[Tensor, "I S"] | Bool[Tensor, "I 1 S S"]

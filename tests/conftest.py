@@ -20,7 +20,7 @@ from tests import typechecker
 # Shapes are executed, so that a tensor of another width fails with both shapes in the message.
 # Where there are no tensors, being wrapped would only cost time: parsing takes ten times as long.
 # It must come before the package's first import.
-SHAPED = ("types", "learning", "lm", "scoring", "sampling", "callbacks")
+SHAPED = ("types", "method", "lm", "sampling", "training", "callbacks")
 install_import_hook(
     [f"opid_lightning.{name}" for name in SHAPED], f"{typechecker.__name__}.checked"
 )

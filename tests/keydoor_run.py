@@ -12,21 +12,21 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 
 from opid_lightning.callbacks import PolicyHealth, RoutingStatistics, SkillExtraction
-from opid_lightning.datamodule import RolloutDataModule
 from opid_lightning.envs.keydoor import Keydoor
-from opid_lightning.evaluation import Evaluation
-from opid_lightning.hooks import RolloutCallback
-from opid_lightning.learning.advantage import Advantage
-from opid_lightning.learning.batching import Batching
-from opid_lightning.learning.loss import Loss
+from opid_lightning.hindsight.analysts.rules import Rules
 from opid_lightning.lm.policy import PolicySource
-from opid_lightning.loggers import MetricsFile
-from opid_lightning.module import OPIDModule
+from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.batching import Batching
+from opid_lightning.method.loss import Loss
+from opid_lightning.method.routing import Routing
 from opid_lightning.protocols import Environment, Sampler
-from opid_lightning.rollout import Rollout
-from opid_lightning.sampling.hugging_face import HuggingFace
-from opid_lightning.skills.routing import Routing
-from opid_lightning.skills.rules import Rules
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
+from opid_lightning.training.datamodule import RolloutDataModule
+from opid_lightning.training.evaluation import Evaluation
+from opid_lightning.training.hooks import RolloutCallback
+from opid_lightning.training.loggers import MetricsFile
+from opid_lightning.training.module import OPIDModule
 from opid_lightning.types import Experience
 
 # Heavy enough for skills to change the weights visibly in one iteration.

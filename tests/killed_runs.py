@@ -9,10 +9,10 @@ from typing import Any
 
 import lightning
 
-from opid_lightning.checkpoints import CheckpointFiles, progress
-from opid_lightning.hooks import RolloutCallback
+from opid_lightning.files.atomic import written_whole
+from opid_lightning.training.checkpoints.files import CheckpointFiles, progress
+from opid_lightning.training.hooks import RolloutCallback
 from opid_lightning.types import Experience
-from opid_lightning.whole_files import written_whole
 
 
 def die() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
 
 SETTINGS = (
     "conf=keydoor",

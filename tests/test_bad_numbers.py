@@ -9,7 +9,7 @@ import lightning
 import pytest
 import torch
 
-from opid_lightning.attempts import check_completion
+from opid_lightning.rollout.attempts import check_completion
 from opid_lightning.types import Completion
 from tests.keydoor_run import fit
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from opid_lightning.checkpoints import (
+from opid_lightning.files.atomic import written_whole
+from opid_lightning.training.checkpoints.files import (
     CheckpointFiles,
     check_ends_an_iteration,
     newest_checkpoint,
 )
-from opid_lightning.whole_files import written_whole
 from tests.keydoor_run import fit
 
 

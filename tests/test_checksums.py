@@ -9,11 +9,15 @@ import pytest
 import torch
 
 from benchmarks.flipped_bits import flip, outcome
-from opid_lightning.checkpoints import CheckpointFiles, check_readable, newest_checkpoint
-from opid_lightning.checksums import CHECKSUMS, SHARDS_METADATA
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
+from opid_lightning.files.checksums import CHECKSUMS, SHARDS_METADATA
 from opid_lightning.ranks import ALONE
-from opid_lightning.shard_folders import check_sealed, seal
+from opid_lightning.training.checkpoints.files import (
+    CheckpointFiles,
+    check_readable,
+    newest_checkpoint,
+)
+from opid_lightning.training.checkpoints.shard_folders import check_sealed, seal
 from tests.resumed_runs import complaint, finished, fit, resumed
 from tests.test_checkpoints import checkpoint, write
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from opid_lightning.child_environment import child_environment
 from opid_lightning.cli.doctor.processes import try_python
 from opid_lightning.envs.keydoor import Keydoor
 from opid_lightning.envs.workers import WorkerEnvironment, Workers
+from opid_lightning.hindsight.analysts.openai import OpenAI
+from opid_lightning.servers.child_environment import child_environment
 from opid_lightning.servers.vllm import server_process
-from opid_lightning.skills.openai import OpenAI
 
 SECRET = "planted-7Qw0eXr9TzLm42"
 KEYS = ("OPENAI_API_KEY", "WANDB_API_KEY", "VLLM_API_KEY", "OPENAI_ADMIN_KEY", "GLM_KEY")

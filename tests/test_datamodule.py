@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.datamodule import iteration_seed, tasks_of_iteration
-from opid_lightning.hooks import RolloutCallback, TrainingBroadcast
-from opid_lightning.learning.advantage import Advantage
-from opid_lightning.learning.batching import Batching
-from opid_lightning.rollout import Rollout
-from opid_lightning.trainer_checks import check_trainer
-from opid_lightning.types import Hindsight, Task
-from tests.keydoor_run import KeepExperience, fit
+from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.batching import Batching
+from opid_lightning.protocols import no_hindsight
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.training.task_order import iteration_seed, tasks_of_iteration
+from opid_lightning.training.trainer_checks import check_trainer
+from opid_lightning.types import Task
+from tests.keydoor_run import KeepExperience, fit, keydoor_data
 
 TASKS = [Task(f"task{i}", "kind") for i in range(10)]
 
@@ -82,21 +82,10 @@ def test_every_optimizer_step_is_taken_whole(tmp_path: Path) -> None:
     assert len(keep.experience.samples) % 7, "choose other numbers: no step is short"
 
 
-class Writes(RolloutCallback):
-    def on_rollout_end(self, trainer: object, trajectories: object) -> Hindsight:  # type: ignore[override]
-        return Hindsight()
-
-
-class WritesToo(Writes):
-    pass
-
-
 def test_hindsight_comes_from_one_place() -> None:
-    trainer = lightning.Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        callbacks=[Writes(), WritesToo()],
-    )
-    with pytest.raises(ValueError, match="Writes, WritesToo"):
-        TrainingBroadcast(trainer).on_rollout_end([])
+    data = keydoor_data(Advantage())
+    data.register_hindsight("Writes", no_hindsight)
+    with pytest.raises(ValueError, match=r"Writes and WritesToo both write hindsight"):
+        data.register_hindsight("WritesToo", no_hindsight)
+    data.register_hindsight("Writes", None)
+    data.register_hindsight("WritesToo", no_hindsight)

@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 import torch
 
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
 from opid_lightning.envs.keydoor import Keydoor
 from opid_lightning.envs.workers import WorkerEnvironment, Workers
 from opid_lightning.gate import Gate
-from opid_lightning.learning.advantage import Advantage
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.method.advantage import Advantage
 from opid_lightning.protocols import Environment, Session, Split
-from opid_lightning.rollout import Rollout
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.scripted import Scripted
-from opid_lightning.sessions import SessionPool
 from opid_lightning.types import Action, Observation, Opening, Policy, PromptText, Task, Turn
 from opid_lightning.value_checks import LARGEST_REWARD
 from opid_lightning.warm_start.evaluation import Silent
@@ -136,7 +136,7 @@ from __future__ import annotations
 
 import sys
 import lightning
-from opid_lightning.skills.rules import Rules
+from opid_lightning.hindsight.analysts.rules import Rules
 
 
 class Impatient(lightning.Callback):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from opid_lightning.envs.workers import Workers
-from opid_lightning.rollout import Rollout
+from opid_lightning.rollout.rollout import Rollout
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "environments.md").read_text()

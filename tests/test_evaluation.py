@@ -13,12 +13,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.datamodule import RolloutDataModule
 from opid_lightning.envs.keydoor import Keydoor
-from opid_lightning.evaluation import Evaluation, Played, result_of, spread
-from opid_lightning.learning.loss import Loss
 from opid_lightning.lm.policy import PolicySource
-from opid_lightning.module import OPIDModule
+from opid_lightning.method.loss import Loss
+from opid_lightning.training.datamodule import RolloutDataModule
+from opid_lightning.training.evaluation import Evaluation, Played, result_of, spread
+from opid_lightning.training.module import OPIDModule
 from opid_lightning.types import Task, Trajectory
 from tests.keydoor_run import assert_same_weights, fit, keydoor_data
 

@@ -9,16 +9,21 @@ import pytest
 import torch
 from lightning.pytorch.strategies import SingleDeviceStrategy
 
-from opid_lightning.checkpoints import SHARDS_METADATA
-from opid_lightning.cli.verbs import main
-from opid_lightning.lm.logprobs import response_logprobs
+from opid_lightning.cli.verbs.table import main
+from opid_lightning.lm.forward.layouts import pad_sequences
+from opid_lightning.lm.forward.logprobs import response_logprobs
 from opid_lightning.lm.lora import is_of_adapter
-from opid_lightning.lm.padding import pad_sequences
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.sharding import is_sharded
 from opid_lightning.sampling.weights import manifest_of, weights_of
-from opid_lightning.shard_folders import SHARDS_OF, check_reads, replace_folder, writer_of
-from opid_lightning.strategies import FSDP, FSDP2
+from opid_lightning.training.checkpoints.files import SHARDS_METADATA
+from opid_lightning.training.checkpoints.shard_folders import (
+    SHARDS_OF,
+    check_reads,
+    replace_folder,
+    writer_of,
+)
+from opid_lightning.training.strategies import FSDP, FSDP2
 from tests.test_checkpoints import Malicious
 
 SETTINGS = (

@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from opid_lightning.callbacks import PolicyHealth, SkillExtraction, TrajectoryLog
-from opid_lightning.learning.advantage import Advantage
-from opid_lightning.learning.batching import Batching
-from opid_lightning.learning.loss import Loss
+from opid_lightning.hindsight.analysts.rules import Rules
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.skills.rules import Rules
+from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.batching import Batching
+from opid_lightning.method.loss import Loss
 from tests.independent_update import Scores, Settings, advantages_of, scored, updated
 from tests.keydoor_run import SHORT_RESPONSES, KeepExperience, Run, fit, sgd
 

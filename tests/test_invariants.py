@@ -33,13 +33,13 @@ from opid_lightning.callbacks import (
     StageTimer,
     TrajectoryLog,
 )
-from opid_lightning.learning.batching import Batching
-from opid_lightning.learning.loss import Loss
+from opid_lightning.hindsight.analysts.rules import Rules
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.method.batching import Batching
+from opid_lightning.method.loss import Loss
+from opid_lightning.method.scoring import logprobs_of
 from opid_lightning.protocols import Generation
-from opid_lightning.sampling.hugging_face import HuggingFace
-from opid_lightning.scoring import logprobs_of
-from opid_lightning.skills.rules import Rules
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
 from opid_lightning.types import (
     Analysis,
     Completion,

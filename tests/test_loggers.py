@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from opid_lightning.loggers import MetricsFile, WeightsAndBiases, kept_id
-from opid_lightning.wandb_key import has_wandb_key
+from opid_lightning.training.loggers import MetricsFile, WeightsAndBiases, kept_id
+from opid_lightning.training.wandb_key import has_wandb_key
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

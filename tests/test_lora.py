@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from benchmarks.kill_comparison import differences
-from opid_lightning.adapter_checkpoint import check_same
-from opid_lightning.checkpoints import plain_values
-from opid_lightning.cli.verbs import main
-from opid_lightning.learning.loss import Loss
+from opid_lightning.cli.verbs.table import main
 from opid_lightning.lm.lora import LoRA, is_of_adapter
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.method.loss import Loss
+from opid_lightning.method.scoring import logprobs_of
 from opid_lightning.sampling.weights import manifest_of, weights_of
-from opid_lightning.scoring import logprobs_of
-from opid_lightning.strategies import FSDP, FSDP2, check_adapts
+from opid_lightning.training.checkpoints.adapter_checkpoint import check_same
+from opid_lightning.training.checkpoints.files import plain_values
+from opid_lightning.training.strategies import FSDP, FSDP2, check_adapts
 from tests.keydoor_run import KeepExperience, analysing, fit
 
 SOURCE = PolicySource("keydoor", lora=LoRA(rank=4))

@@ -17,16 +17,15 @@ from pathlib import Path
 import pytest
 
 from opid_lightning.envs.keydoor import Keydoor
-from opid_lightning.evaluation import Played, result_of
 from opid_lightning.iteration import without_lost
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.protocols import Session, SessionLostError, WaitingEnvironment
-from opid_lightning.rollout import Rollout
+from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.protocols import Session, SessionLostError, Silence, WaitingEnvironment
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.scripted import Scripted
-from opid_lightning.sessions import SessionPool
+from opid_lightning.training.evaluation import Played, result_of
 from opid_lightning.types import Observation, Opening, Policy, Task, Trajectory
-from opid_lightning.warm_start.evaluation import Silent
 from tests.builders import step_of, trajectory_of
 from tests.envs.flaky import Flaky
 from tests.test_rollout import solve
@@ -43,7 +42,7 @@ def policy() -> Policy:
 
 
 @dataclass
-class Heard(Silent):
+class Heard(Silence):
     """A listener that counts, and opens a gate when so many trajectories have ended."""
 
     opens_at: int = 0
@@ -61,12 +60,12 @@ class Heard(Silent):
 
 
 def solved(
-    policy: Policy, env: Keydoor, rollout: Rollout = ROLLOUT, listener: Silent | None = None
+    policy: Policy, env: Keydoor, rollout: Rollout = ROLLOUT, listener: Silence | None = None
 ) -> tuple[Trajectory, ...]:
     """Played by a solver, to whom responses come one at a time."""
     with Scripted(reply_to=solve).serving(policy) as generation:
         encode = encode_chat(policy.tokenizer)
-        return rollout(SessionPool(env), TASKS, generation, encode, 0, listener or Silent())
+        return rollout(SessionPool(env), TASKS, generation, encode, 0, listener or Silence())
 
 
 # ------------------------------------------------------------------ waiting

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from opid_lightning.callbacks import RolloutStatistics, StageTimer
-from opid_lightning.evaluation import Evaluation, Played, result_of
-from opid_lightning.learning.loss import Loss
+from opid_lightning.method.loss import Loss
+from opid_lightning.training.evaluation import Evaluation, Played, result_of
 from opid_lightning.types import Task, Trajectory
 from tests.builders import step_of
 from tests.keydoor_run import analysing, fit

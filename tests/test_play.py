@@ -9,7 +9,7 @@ import pytest
 from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.envs.alfworld.games import TASK_TYPES
 from opid_lightning.envs.alfworld.generation import generated_games
-from opid_lightning.play import (
+from opid_lightning.rollout.play import (
     JSONLines,
     PlainText,
     Terminal,

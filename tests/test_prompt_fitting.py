@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from opid_lightning.envs.search.environment import SearchQA
 from opid_lightning.envs.webshop.environment import WebShop
-from opid_lightning.prompt_fitting import PromptFitting, cut_observation
 from opid_lightning.protocols import Environment
-from opid_lightning.rollout import Rollout
+from opid_lightning.rollout.prompt_fitting import PromptFitting, cut_observation
+from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.types import Action, Observation, Prompt, PromptText, Turn
 
 QUESTION = "Who painted the Old Mill?"

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.learning.batching import Batching
-from opid_lightning.lm.padding import pad_sequences
-from opid_lightning.micro_batches import MicroBatches
+from opid_lightning.lm.forward.layouts import pad_sequences
+from opid_lightning.method.batching import Batching
+from opid_lightning.method.scoring import first_epoch
 from opid_lightning.ranks import Ranks, pickled_on_cpu
-from opid_lightning.rollout import in_order
-from opid_lightning.scoring import first_epoch
+from opid_lightning.rollout.rollout import in_order
+from opid_lightning.training.micro_batches import MicroBatches
 from tests.builders import experience_of, sample_of, step_of, trajectory_of
 
 ROW = (1,)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from opid_lightning.cli.arguments import parse
-from opid_lightning.cli.choices import groups
-from opid_lightning.cli.configuration import configure
+from opid_lightning.cli.config.arguments import parse
+from opid_lightning.cli.config.choices import groups
+from opid_lightning.cli.config.configuration import configure
 from opid_lightning.envs.alfworld.generation import generated_games
 from tests.envs.search_server import hits, serving
 from tests.envs.webshop.shop import attributes, items

@@ -16,16 +16,16 @@ from lightning.pytorch.strategies import DDPStrategy
 from transformers import AutoTokenizer, PreTrainedConfig, Qwen2Config, Qwen3Config
 
 from opid_lightning.callbacks import SkillExtraction
-from opid_lightning.cli.arguments import parse
-from opid_lightning.cli.choices import groups
-from opid_lightning.cli.configuration import configure
-from opid_lightning.cli.training import OPIDCLI
+from opid_lightning.cli.config.arguments import parse
+from opid_lightning.cli.config.choices import groups
+from opid_lightning.cli.config.configuration import configure
+from opid_lightning.cli.verbs.training import OPIDCLI
+from opid_lightning.hindsight.analysts.openai import OpenAI
 from opid_lightning.lm.policy import EMBEDDED
 from opid_lightning.lm.sharding import blocks_of
-from opid_lightning.sampling.vllm import VLLM
-from opid_lightning.skills.openai import OpenAI
-from opid_lightning.strategies import FSDP2
-from opid_lightning.trainer_checks import check_evaluation_is_whole, check_trainer
+from opid_lightning.sampling.vllm.sampler import VLLM
+from opid_lightning.training.strategies import FSDP2
+from opid_lightning.training.trainer_checks import check_evaluation_is_whole, check_trainer
 from tests.hub_cache import cached_on
 
 QWEN = {"max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "initializer_range": 0.02}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opid_lightning.evaluation_record import differing, what_changed
+from opid_lightning.training.checkpoints.evaluation_record import differing, what_changed
 from tests.resumed_runs import fit, iterations_in, resumed
 
 EVERY = ("trainer.check_val_every_n_epoch=1", "callbacks.checkpoint.monitor=validation/games")

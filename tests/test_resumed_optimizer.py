@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor
 
-from opid_lightning.optimizer_record import (
+from opid_lightning.training.checkpoints.optimizer_record import (
     KEY,
     apply_settings,
     check_continues,

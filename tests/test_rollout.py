@@ -12,16 +12,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from opid_lightning.envs.keydoor import Keydoor
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.protocols import Generation, Session, Voice
-from opid_lightning.rollout import Rollout
-from opid_lightning.sampling.hugging_face import HuggingFace
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.rollout.sessions import SessionPool
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
 from opid_lightning.sampling.scripted import Scripted
-from opid_lightning.sessions import SessionPool
 from opid_lightning.types import (
     Completion,
-    Hindsight,
     Observation,
     Policy,
     SampleRequest,
@@ -58,8 +57,8 @@ class Heard:
     def on_trajectory_end(self, trajectory: Trajectory) -> None:
         self.events.append(("trajectory", trajectory.id))
 
-    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> Hindsight:
-        raise AssertionError("the rollout does not collect hindsight")
+    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> None:
+        raise AssertionError("the iteration says it, once hindsight may be collected")
 
 
 @dataclass

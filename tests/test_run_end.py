@@ -9,8 +9,8 @@ import lightning
 import pytest
 
 from benchmarks.kill_comparison import differences
-from opid_lightning.cli.verbs import main
-from opid_lightning.hooks import RolloutCallback
+from opid_lightning.cli.verbs.table import main
+from opid_lightning.training.hooks import RolloutCallback
 from tests.resumed_runs import column, complaint, finished, fit, resumed
 
 SCORE = "validation/success_micro"

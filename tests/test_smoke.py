@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
 from opid_lightning.lm.policy import EMBEDDED
 
 LEAST = {"search": 0.1, "webshop": 0.05}  # of the held-out tasks, before any update

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.success import (
+from opid_lightning.training.success import (
     Estimate,
     effective_attempts,
     gain_of,

@@ -9,11 +9,11 @@ import sys
 import time
 from pathlib import Path
 
-from opid_lightning.temporary_folder import LOCK, PREFIX, temporary_folder
+from opid_lightning.files.temporary_folder import LOCK, PREFIX, temporary_folder
 
 HOLDING = """
 import sys, time
-from opid_lightning.temporary_folder import temporary_folder
+from opid_lightning.files.temporary_folder import temporary_folder
 with temporary_folder(sys.argv[1]) as folder:
     (folder / "weights").write_text("large")
     print(folder, flush=True)

@@ -9,8 +9,8 @@ from typing import Any
 import lightning
 import pytest
 
-from opid_lightning.learning.batching import Batching
-from opid_lightning.trainer_checks import check_trainer, warn_of_idle_ranks
+from opid_lightning.method.batching import Batching
+from opid_lightning.training.trainer_checks import check_trainer, warn_of_idle_ranks
 from tests.keydoor_run import fit
 
 ROW = (1,)

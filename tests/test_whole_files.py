@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from opid_lightning.whole_files import folder_made_once, folder_written_whole
+from opid_lightning.files.atomic import folder_made_once, folder_written_whole
 
 
 def test_what_is_made_once_stays_with_the_first(tmp_path: Path) -> None:

@@ -14,17 +14,17 @@ import pytest
 import torch
 
 from opid_lightning.callbacks import SkillExtraction
-from opid_lightning.datamodule import iteration_seed
 from opid_lightning.envs.keydoor import Keydoor
-from opid_lightning.hooks import RolloutCallback
 from opid_lightning.iteration import means
-from opid_lightning.learning.advantage import Advantage
-from opid_lightning.learning.batching import Batching
-from opid_lightning.learning.loss import Loss
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.module import OPIDModule
-from opid_lightning.rollout import Rollout
-from opid_lightning.skills.injection import Injection
+from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.batching import Batching
+from opid_lightning.method.injection import Injection
+from opid_lightning.method.loss import Loss
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.training.datamodule import iteration_seed
+from opid_lightning.training.hooks import RolloutCallback
+from opid_lightning.training.module import OPIDModule
 from opid_lightning.types import Analysis, Batch, Experience, Skills, TokenIds, Trajectory
 from tests.keydoor_run import GRPO, KeepExperience, fit, keydoor_data
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from opid_lightning.cli.errors import UsageError
-from opid_lightning.whole_files import written_whole
+from opid_lightning.files.atomic import written_whole
 
 CHECKPOINTS = "checkpoints"
 LIST = "checkpoint_folders.txt"  # a line each, in a run's folder; inside it relative to it

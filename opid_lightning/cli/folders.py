@@ -13,15 +13,15 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from opid_lightning.checkpoints import (
+from opid_lightning.cli.checkpoint_folders import CHECKPOINTS, checkpoint_folders
+from opid_lightning.cli.errors import UsageError
+from opid_lightning.files.checksums import SHARDS_METADATA
+from opid_lightning.training.checkpoints.files import (
     Found,
     content,
     newest_checkpoint,
     newest_readable,
 )
-from opid_lightning.checksums import SHARDS_METADATA
-from opid_lightning.cli.checkpoint_folders import CHECKPOINTS, checkpoint_folders
-from opid_lightning.cli.errors import UsageError
 
 RUNS = Path("runs")
 

@@ -14,7 +14,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 
 from opid_lightning.cli.checkpoint_folders import refuse_foreign, remember_folders, within
-from opid_lightning.cli.names import Tree, leaves_of, short
+from opid_lightning.cli.config.names import Tree, leaves_of, short
 from opid_lightning.cli.run_lock import locked
 from opid_lightning.cli.starting import check_writable
 

@@ -13,11 +13,11 @@ import lightning
 from lightning.pytorch.accelerators import CUDAAccelerator, MPSAccelerator
 from lightning.pytorch.utilities import rank_zero_only
 
-from opid_lightning.cli.configuration import Configuration
+from opid_lightning.cli.config.configuration import Configuration
 from opid_lightning.cli.errors import UsageError
 from opid_lightning.cli.run_lock import LOCK, missing, remove_empty, unwritable
-from opid_lightning.hooks import RolloutCallback
 from opid_lightning.lm.policy import locate
+from opid_lightning.training.hooks import RolloutCallback
 from opid_lightning.value_checks import LARGEST_SEED, check_range
 
 MOST_NODES = 100_000  # more are not meant; Lightning takes them, and fails or waits

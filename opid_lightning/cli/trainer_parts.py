@@ -11,9 +11,9 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from opid_lightning.checkpoints import CheckpointFiles
-from opid_lightning.cli.configuration import Configuration
+from opid_lightning.cli.config.configuration import Configuration
 from opid_lightning.cli.errors import UsageError
+from opid_lightning.training.checkpoints.files import CheckpointFiles
 
 OF_TRAINERS = (ArithmeticError, ImportError, LookupError, TypeError, ValueError)
 

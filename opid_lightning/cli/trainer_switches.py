@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
 
-from opid_lightning.cli.configuration import Configuration
+from opid_lightning.cli.config.configuration import Configuration
 from opid_lightning.cli.errors import UsageError
 
 SWITCHED = {"enable_checkpointing": Checkpoint, "enable_progress_bar": ProgressBar}

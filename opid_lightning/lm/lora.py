@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from opid_lightning.omissions import warn_once
+from opid_lightning.files.omissions import warn_once
 from opid_lightning.value_checks import check_range
 
 _log = logging.getLogger(__name__)

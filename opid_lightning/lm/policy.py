@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from opid_lightning.lm.blockwise_attention import attend_in_blocks
-from opid_lightning.lm.chat_template import ChatTemplate
-from opid_lightning.lm.hub import only_cached
+from opid_lightning.lm.forward.blockwise_attention import attend_in_blocks
+from opid_lightning.lm.forward.padded_words import limit_words
+from opid_lightning.lm.loading.hub import only_cached
+from opid_lightning.lm.loading.model_loading import draw_model, load_model, read_config, reading
 from opid_lightning.lm.lora import LoRA, adapt
-from opid_lightning.lm.model_loading import draw_model, load_model, read_config, reading
-from opid_lightning.lm.padded_words import limit_words
-from opid_lightning.lm.vocabulary import Vocabulary
+from opid_lightning.lm.text.chat_template import ChatTemplate
+from opid_lightning.lm.text.vocabulary import Vocabulary
 from opid_lightning.types import Policy
 from opid_lightning.value_checks import LARGEST_SEED, check_range
 

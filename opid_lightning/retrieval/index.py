@@ -14,8 +14,8 @@ from pathlib import Path
 
 import tantivy
 
+from opid_lightning.files.atomic import folder_written_whole
 from opid_lightning.retrieval.terms import analyzer, spaced, terms_of
-from opid_lightning.whole_files import folder_written_whole
 
 MAX_TERMS = 1024  # different ones of a query, as in Lucene; the rest is left out, and said
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from opid_lightning.lm.policy import stop_ids
 from opid_lightning.protocols import Generation
-from opid_lightning.sampling.schemas import check_is_free
+from opid_lightning.sampling.requests import check_is_free
 from opid_lightning.types import Completion, Policy, SampleRequest
 
 

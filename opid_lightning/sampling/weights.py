@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from opid_lightning.lm.forward.modes import evaluating
 from opid_lightning.lm.merged_weights import merged_tensors
-from opid_lightning.lm.modes import evaluating
 from opid_lightning.types import Policy, TokenIds
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from opid_lightning.child_environment import child_environment
+from opid_lightning.servers.child_environment import child_environment
 from opid_lightning.servers.process import ServerProcess
 
 _log = logging.getLogger(__name__)

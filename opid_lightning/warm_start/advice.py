@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from opid_lightning.skills.rules import EPISODE_RULES, STEP_RULES, Rules, quoted
+from opid_lightning.hindsight.analysts.rules import EPISODE_RULES, STEP_RULES, Rules, quoted
 from opid_lightning.types import (
     Action,
     Completion,

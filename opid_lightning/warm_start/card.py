@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from opid_lightning.protocols import Environment
-from opid_lightning.success import Success
+from opid_lightning.training.success import Success
 from opid_lightning.types import Policy
 
 if TYPE_CHECKING:

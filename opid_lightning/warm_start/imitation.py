@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from opid_lightning.lm.prefix_tree import PrefixTree, merge, stack
+from opid_lightning.lm.forward.prefix_tree import PrefixTree, merge, stack
 from opid_lightning.types import Policy, TokenIds
 from opid_lightning.warm_start.course import Demonstration
 

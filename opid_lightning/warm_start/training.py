@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from opid_lightning.lm.chat import encode_chat
+from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.types import Policy
 from opid_lightning.warm_start.card import write_card
 from opid_lightning.warm_start.course import Course

@@ -11,10 +11,10 @@ import lightning
 import pytest
 
 from opid_lightning.callbacks.skill_extraction import SkillExtraction
-from opid_lightning.learning.advantage import Advantage
-from opid_lightning.learning.loss import Loss
 from opid_lightning.lm.policy import PolicySource
-from opid_lightning.module import OPIDModule
+from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.loss import Loss
+from opid_lightning.training.module import OPIDModule
 from opid_lightning.types import Analysis, Hindsight, Skills, Trajectory, Usage
 from tests.keydoor_run import OPID, keydoor_data
 
@@ -83,4 +83,4 @@ def play(
     callback.on_stage_start(trainer, "rollout", len(trajectories))
     for trajectory in trajectories:
         callback.on_trajectory_end(trainer, trajectory)
-    return callback.on_rollout_end(trainer, trajectories)
+    return callback.collect(trainer, trajectories)

@@ -1,8 +1,8 @@
 import pytest
 
 from opid_lightning.callbacks.analysis_account import Account, account_of, of_all_ranks, summary
-from opid_lightning.skills.cache import CacheFaults
-from opid_lightning.skills.stream import Outcome
+from opid_lightning.hindsight.cache import CacheFaults
+from opid_lightning.hindsight.stream import Outcome
 from opid_lightning.types import Analysis, Skills, Usage
 
 SUCCESS = Analysis(Skills("k", {}))

@@ -1,7 +1,7 @@
 import pytest
 
 from opid_lightning.callbacks.analysis_failures import FailurePolicy, Recent, reasons_of
-from opid_lightning.skills.stream import Outcome
+from opid_lightning.hindsight.stream import Outcome
 from opid_lightning.types import Analysis
 
 POLICY = FailurePolicy(min_success_share=0.5, window=4)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from opid_lightning.skills.cache import AnalysisCache
-from tests.skills.analyst_behaviours import Answer, Request, good
-from tests.skills.analyst_server import AnalystServer
+from opid_lightning.hindsight.cache import AnalysisCache
+from tests.hindsight.analyst_behaviours import Answer, Request, good
+from tests.hindsight.analyst_server import AnalystServer
 
 TYPED = (
     "fit",

@@ -10,8 +10,8 @@ import pytest
 
 from opid_lightning.callbacks import LearningCurve, RolloutStatistics
 from opid_lightning.callbacks.curve import ROLLOUTS, Point, point_of, tables, write_points
-from opid_lightning.evaluation import Evaluation
-from opid_lightning.success import success_of, wilson
+from opid_lightning.training.evaluation import Evaluation
+from opid_lightning.training.success import success_of, wilson
 from tests.builders import trajectory_of
 from tests.keydoor_run import Run, fit
 

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from opid_lightning.callbacks.skill_extraction import SkillExtraction
-from opid_lightning.learning.advantage import Advantage
+from opid_lightning.hindsight.analysts.replay import Replay
+from opid_lightning.hindsight.analysts.rules import Rules
+from opid_lightning.hindsight.analysts.self_hindsight import SelfHindsight
+from opid_lightning.hindsight.cache import AnalysisCache
+from opid_lightning.method.advantage import Advantage
 from opid_lightning.protocols import AnalystUnavailableError, Voice
-from opid_lightning.skills.cache import AnalysisCache
-from opid_lightning.skills.replay import Replay
-from opid_lightning.skills.rules import Rules
-from opid_lightning.skills.self_hindsight import SelfHindsight
 from opid_lightning.types import Analysis, Hindsight, Skills, Trajectory, Usage
 from tests.builders import step_of, trajectory_of
 from tests.callbacks.analyses import PAID, NamingAnalyst, play
+from tests.hindsight.cache_faults import fill_up
 from tests.keydoor_run import GRPO, KeepExperience, assert_same_weights, fit
-from tests.skills.cache_faults import fill_up
 
 WON = trajectory_of(step_of(0, "open"), won=True, attempt=0)
 LOST = trajectory_of(step_of(0, "wait"), attempt=1)
@@ -141,7 +141,7 @@ def test_each_rollout_starts_anew(begin):
     callback = SkillExtraction(NamingAnalyst())
     trainer = begin(callback)
     assert list(play(callback, trainer, WON).skills) == [WON.id]
-    assert callback.on_rollout_end(trainer, [WON]) == Hindsight()
+    assert callback.collect(trainer, [WON]) == Hindsight()
 
 
 def test_runs_share_a_cache_that_is_named_and_else_keep_their_own(begin, tmp_path):

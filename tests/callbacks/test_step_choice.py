@@ -29,7 +29,7 @@ def test_candidates_of_statistics_are_asked_about_when_the_rollout_is_over(begin
     callback.on_trajectory_end(trainer, STRAIGHT)
     callback.on_trajectory_end(trainer, ASTRAY)
     assert analyst.events == ["start"]
-    hindsight = callback.on_rollout_end(trainer, (STRAIGHT, ASTRAY))
+    hindsight = callback.collect(trainer, (STRAIGHT, ASTRAY))
     assert analyst.events == ["start", "task#0 []", "task#1 [0]"]
     assert {name: dict(s.step_skills) for name, s in hindsight.skills.items()} == {
         "task#0": {},

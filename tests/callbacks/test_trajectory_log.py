@@ -8,7 +8,7 @@ import pytest
 
 from opid_lightning.callbacks import SkillExtraction, TrajectoryLog
 from opid_lightning.callbacks.trajectory_log import EVALUATION_SCHEMA, TRAINING_SCHEMA
-from opid_lightning.skills.rules import Rules
+from opid_lightning.hindsight.analysts.rules import Rules
 from tests.keydoor_run import KeepExperience, fit
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "trajectories.md"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opid_lightning.cli.arguments import Arguments, Setting, parse
+from opid_lightning.cli.config.arguments import Arguments, Setting, parse
 from opid_lightning.cli.errors import UsageError
 
 

@@ -18,24 +18,24 @@ from typing import Any, get_type_hints
 import pytest
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from opid_lightning.cli.arguments import parse
-from opid_lightning.cli.configuration import Configuration, configure
+from opid_lightning.cli.config.arguments import parse
+from opid_lightning.cli.config.configuration import Configuration, configure
+from opid_lightning.cli.config.fitting import fitted
+from opid_lightning.cli.config.hints import hint_of, types_of
+from opid_lightning.cli.config.names import Tree, leaves_of, place_of, set_key, short, to_places
+from opid_lightning.cli.config.typed_values import members, takes_null
 from opid_lightning.cli.errors import UsageError
-from opid_lightning.cli.fitting import fitted
-from opid_lightning.cli.hints import hint_of, types_of
-from opid_lightning.cli.names import Tree, leaves_of, place_of, set_key, short, to_places
-from opid_lightning.cli.training import OPIDCLI
-from opid_lightning.cli.typed_values import members, takes_null
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
+from opid_lightning.cli.verbs.training import OPIDCLI
 from opid_lightning.envs.workers import Workers
-from opid_lightning.evaluation import Evaluation
-from opid_lightning.learning.advantage import Advantage
-from opid_lightning.learning.batching import Batching
-from opid_lightning.learning.critical_steps import CriticalSteps
-from opid_lightning.learning.loss import Loss
+from opid_lightning.hindsight.analysts.rules import Rules
 from opid_lightning.lm.lora import LoRA
-from opid_lightning.rollout import Rollout
-from opid_lightning.skills.rules import Rules
+from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.batching import Batching
+from opid_lightning.method.critical_steps import CriticalSteps
+from opid_lightning.method.loss import Loss
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.training.evaluation import Evaluation
 
 BASES = (
     ("conf=keydoor", "logger=wandb", "strategy=fsdp2"),

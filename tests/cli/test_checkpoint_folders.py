@@ -14,7 +14,7 @@ from opid_lightning.cli.checkpoint_folders import (
 )
 from opid_lightning.cli.errors import UsageError
 from opid_lightning.cli.folders import place
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
 from tests.resumed_runs import SETTINGS, complaint, finished, fit, iterations_in, resumed
 from tests.test_checkpoints import write
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from opid_lightning.cli.arguments import parse
-from opid_lightning.cli.choices import CONF, configurations, groups
-from opid_lightning.cli.configuration import Configuration, configure
+from opid_lightning.cli.config.arguments import parse
+from opid_lightning.cli.config.choices import CONF, configurations, groups
+from opid_lightning.cli.config.configuration import Configuration, configure
+from opid_lightning.cli.config.names import keys_of
 from opid_lightning.cli.errors import UsageError
-from opid_lightning.cli.names import keys_of
-from opid_lightning.learning.advantage import Advantage
-from opid_lightning.learning.loss import Loss
+from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.loss import Loss
 
 
 def configured(*typed: str) -> Configuration:

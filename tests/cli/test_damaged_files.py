@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from opid_lightning.cli.verbs import main
-from opid_lightning.skills.analysis_file import open_to_write
+from opid_lightning.cli.verbs.table import main
+from opid_lightning.hindsight.analysis_file import open_to_write
 from tests.resumed_runs import SETTINGS, complaint
 
 DAMAGED = {

@@ -32,7 +32,7 @@ from opid_lightning.cli.doctor.requirements import (
 from opid_lightning.cli.doctor.servers import check_servers
 from opid_lightning.cli.doctor.vllm import check_vllm
 from opid_lightning.cli.doctor.wandb import check_wandb
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
 from opid_lightning.envs.alfworld.generation import generated_games
 
 KEY = "sk-never-to-be-printed"
@@ -253,7 +253,7 @@ def endpoint(status: int, *models: str) -> Iterator[str]:
 
 
 def asked(url: str | None, model: str = "large") -> Finding:
-    path = "opid_lightning.skills.openai.OpenAI"
+    path = "opid_lightning.hindsight.analysts.openai.OpenAI"
     arguments = {"model": model, "base_url": url}
     (finding,) = check_analyst(Parts({"analyst": {"class_path": path, "init_args": arguments}}))
     assert KEY not in str(finding)
@@ -371,7 +371,7 @@ def test_what_cannot_be_checked_as_typed(
 
 def test_help_waits_for_no_large_package() -> None:
     program = (
-        "import sys; from opid_lightning.cli.verbs import main; main(['doctor', '--help']);"
+        "import sys; from opid_lightning.cli.verbs.table import main; main(['doctor', '--help']);"
         "sys.exit(bool({'torch', 'lightning', 'hydra'} & sys.modules.keys()))"
     )
     assert try_python(program, timeout_s=60).problem == ""

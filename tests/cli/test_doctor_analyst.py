@@ -17,7 +17,7 @@ from tests.cli.test_doctor import endpoint
 def test_an_analyst_with_a_server_of_its_own_needs_vllm_and_a_model(
     model: str, state: State, said: str
 ) -> None:
-    path = "opid_lightning.skills.vllm_server.VLLMServer"
+    path = "opid_lightning.hindsight.analysts.vllm_server.VLLMServer"
     analyst = {"class_path": path, "init_args": {"model": model}}
     parts = Parts({"analyst": analyst, "callbacks": {"skill_extraction": {}}})
     (finding,) = check_analyst(parts)
@@ -26,7 +26,7 @@ def test_an_analyst_with_a_server_of_its_own_needs_vllm_and_a_model(
 
 
 def test_an_analyst_on_a_server_that_runs_elsewhere_needs_no_vllm() -> None:
-    path = "opid_lightning.skills.vllm_server.VLLMServer"
+    path = "opid_lightning.hindsight.analysts.vllm_server.VLLMServer"
     with endpoint(200, "large") as url:
         settings = {"model": "small", "base_url": url}
         analyst = {"class_path": path, "init_args": settings}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
 
 SMALL = ["conf=keydoor", "evaluation.num_tasks=2", "~callbacks.progress_bar"]
 WORLD = """

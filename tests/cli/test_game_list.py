@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from opid_lightning.cli.errors import UsageError
-from opid_lightning.cli.game_list import SHOWN, games_of, print_games, task_of
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.game_list import SHOWN, games_of, print_games, task_of
+from opid_lightning.cli.verbs.table import main
 from opid_lightning.envs.keydoor import Keydoor
 from opid_lightning.types import Task
 

@@ -12,7 +12,7 @@ import torch
 
 from opid_lightning.cli.errors import UsageError
 from opid_lightning.cli.launch import check_folder_is_named
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "0"}
 SRUN = {

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from opid_lightning.cli.errors import PACKAGE, is_for_the_user
-from opid_lightning.cli.verbs import main
-from opid_lightning.rollout import Rollout
+from opid_lightning.cli.verbs.table import main
+from opid_lightning.rollout.rollout import Rollout
 from tests.lm.brought import copied, rewrite_weights
 
 
@@ -83,7 +83,7 @@ def test_an_unknown_setting_is_named_with_the_nearest_one(
             "callbacks.trajectory_log.every_n_iterations is 'x'. Expected int.",
         ),
         ("env.class_path=no.Such", "env: No module named 'no'"),
-        ("env.class_path=opid_lightning.rollout.Rollout", "does not implement Environment"),
+        ("env.class_path=opid_lightning.rollout.rollout.Rollout", "does not implement Environment"),
         ("data.seed=3", "It follows seed_everything."),
         ("trainer.logger=false", "Use logger=csv"),
         ("trainer.foo=1", "There is no setting 'trainer.foo'. There are: trainer.accelerator, "),

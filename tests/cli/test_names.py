@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.cli.names import (
+from opid_lightning.cli.config.names import (
     PLACES,
     from_places,
     keys_of,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from opid_lightning.cli.errors import is_for_the_user
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
 
 # Without `from __future__ import annotations`, so that `-> None` is a type and not a text.
 MODULE = """

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from opid_lightning.cli.results import results_table
-from opid_lightning.evaluation import Evaluation, EvaluationSet, Played, result_of
+from opid_lightning.cli.verbs.results import results_table
 from opid_lightning.protocols import Split
-from opid_lightning.success import wilson
+from opid_lightning.training.evaluation import Evaluation, EvaluationSet, Played, result_of
+from opid_lightning.training.success import wilson
 from opid_lightning.types import Task, Trajectory
 from tests.builders import step_of, trajectory_of
 

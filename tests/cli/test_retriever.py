@@ -10,7 +10,7 @@ import sys
 import httpx
 import pytest
 
-from opid_lightning.cli.verbs import main, overview
+from opid_lightning.cli.verbs.table import main, overview
 
 
 def corpus(folder):

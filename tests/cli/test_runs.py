@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
 
 TINY = (
     "trainer.max_epochs=2",
@@ -168,12 +168,12 @@ def modules_after(statement: str) -> set[str]:
 
 
 def test_top_level_help_imports_nothing_heavy() -> None:
-    loaded = modules_after("import opid_lightning.cli.verbs as v; v.main(['--help'])")
-    assert "opid_lightning.cli.verbs" in loaded
+    loaded = modules_after("import opid_lightning.cli.verbs.table as v; v.main(['--help'])")
+    assert "opid_lightning.cli.verbs.table" in loaded
     assert not {"torch", "lightning", "hydra", "omegaconf"} & loaded
 
 
 def test_help_of_a_verb_imports_no_engine() -> None:
-    loaded = modules_after("import opid_lightning.cli.training")
+    loaded = modules_after("import opid_lightning.cli.verbs.training")
     assert "lightning" in loaded
     assert not {"transformers", "vllm", "wandb", "openai"} & loaded

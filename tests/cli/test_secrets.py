@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.skills.analyst_behaviours import Answer, Request, completion, error, good
-from tests.skills.analyst_server import AnalystServer
+from tests.hindsight.analyst_behaviours import Answer, Request, completion, error, good
+from tests.hindsight.analyst_server import AnalystServer
 
 pytest.importorskip("openai")
 parquet = pytest.importorskip("pyarrow.parquet")

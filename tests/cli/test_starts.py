@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
 from opid_lightning.lm import hub
 
 SHORT = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
 
 
 @pytest.fixture(autouse=True)

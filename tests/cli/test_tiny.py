@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from opid_lightning.cli.arguments import parse
-from opid_lightning.cli.choices import CONF
-from opid_lightning.cli.configuration import Configuration, configure
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.config.arguments import parse
+from opid_lightning.cli.config.choices import CONF
+from opid_lightning.cli.config.configuration import Configuration, configure
+from opid_lightning.cli.verbs.table import main
 
 RECIPES = [path.stem for path in sorted((CONF / "recipe").glob("*.yaml"))]
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from opid_lightning.cli.arguments import parse
+from opid_lightning.cli.config.arguments import parse
+from opid_lightning.cli.config.trust import Trust
 from opid_lightning.cli.doctor.analyst import check_analyst
 from opid_lightning.cli.doctor.findings import State
 from opid_lightning.cli.doctor.parts import Parts
-from opid_lightning.cli.trust import Trust
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.verbs.table import main
 
 MODULE = "strangers_module"
 ENV = "data.env"
@@ -125,7 +125,7 @@ def test_doctor_sends_a_key_only_where_it_was_typed_or_trusted(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     url = "http://127.1.2.3:1/v1"  # nobody listens there
-    analyst = {"class_path": "opid_lightning.skills.openai.OpenAI"}
+    analyst = {"class_path": "opid_lightning.hindsight.analysts.openai.OpenAI"}
     tree = {"analyst": {**analyst, "init_args": {"model": "m", "base_url": url}}}
     typed = [f"analyst.base_url={url}"]
     states = {

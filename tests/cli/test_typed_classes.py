@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from opid_lightning.cli.arguments import parse
-from opid_lightning.cli.configuration import configure
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.config.arguments import parse
+from opid_lightning.cli.config.configuration import configure
+from opid_lightning.cli.verbs.table import main
 
 SGD = "torch.optim.SGD"
 
@@ -65,9 +65,13 @@ def test_a_class_named_as_text_in_a_file_takes_typed_settings(tmp_path: Path) ->
             {"class_path": "vault.Vault", "init_args": {"max_steps": 3}},
         ),
         (
-            "analyst.path=x callbacks.skill_extraction.analyst=opid_lightning.skills.replay.Replay",
+            "analyst.path=x "
+            "callbacks.skill_extraction.analyst=opid_lightning.hindsight.analysts.replay.Replay",
             ("analyst",),
-            {"class_path": "opid_lightning.skills.replay.Replay", "init_args": {"path": "x"}},
+            {
+                "class_path": "opid_lightning.hindsight.analysts.replay.Replay",
+                "init_args": {"path": "x"},
+            },
         ),
         (
             "trainer.strategy.process_group_backend=gloo "

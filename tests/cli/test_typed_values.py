@@ -14,9 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
-from opid_lightning.cli.names import place_of, value_at
-from opid_lightning.cli.typed_values import NULLS, QUOTED, Dumper, dumped, read_as, read_plain
-from opid_lightning.cli.verbs import main
+from opid_lightning.cli.config.names import place_of, value_at
+from opid_lightning.cli.config.typed_values import (
+    NULLS,
+    QUOTED,
+    Dumper,
+    dumped,
+    read_as,
+    read_plain,
+)
+from opid_lightning.cli.verbs.table import main
 
 # Each is a number, a date or a boolean to YAML 1.1, or no YAML at all.
 TRAPS = (

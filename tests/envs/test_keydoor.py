@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from opid_lightning.envs.keydoor import ACTIONS, Keydoor, Layout
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.protocols import Environment
 from opid_lightning.types import Action, Observation, Task, Turn
 

@@ -13,9 +13,9 @@ import pyarrow as arrow
 import pytest
 
 from opid_lightning.envs.search import SearchQA
+from opid_lightning.envs.search.files.rows import read_rows
 from opid_lightning.envs.search.passages import read_passages, write_passages
 from opid_lightning.envs.search.questions import Question, read_tasks
-from opid_lightning.envs.search.rows import read_rows
 
 CASES = Path(__file__).parents[1] / "cases" / "search"
 

@@ -17,14 +17,13 @@ import pytest
 from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.envs.keydoor import Keydoor
 from opid_lightning.envs.workers import WorkerEnvironment, Workers
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.protocols import Environment, SessionLostError, WaitingEnvironment
-from opid_lightning.rollout import Rollout
-from opid_lightning.sampling.hugging_face import HuggingFace
-from opid_lightning.sessions import SessionPool
+from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.protocols import Environment, SessionLostError, Silence, WaitingEnvironment
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.rollout.sessions import SessionPool
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
 from opid_lightning.types import Policy, Step, Task, Trajectory
-from opid_lightning.warm_start.evaluation import Silent
 from tests.envs.flaky import Flaky, Unbuildable, Unpicklable
 
 ROLLOUT = Rollout(group_size=2, max_prompt_tokens=64, skill_tokens=16, max_response_tokens=2)
@@ -64,7 +63,7 @@ def play(
     tasks, encode = environment.tasks("train")[:num_tasks], encode_chat(policy.tokenizer)
     try:
         with HuggingFace().serving(policy) as generation:
-            return rollout(sessions, tasks, generation, encode, 0, Silent())
+            return rollout(sessions, tasks, generation, encode, 0, Silence())
     finally:
         sessions.close()
 

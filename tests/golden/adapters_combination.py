@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from opid_lightning.learning.advantage import Advantage
-from opid_lightning.learning.state_groups import describe_group_sizes
-from opid_lightning.learning.term_sizes import term_sizes
+from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.state_groups import describe_group_sizes
 from opid_lightning.types import Sample, SkillLevel
 from tests.golden.adapters_advantage import Inputs, Outputs, groups_of, reference, spread
 from tests.golden.scored_rows import placed, scored_rows
+from tests.golden.term_sizes import term_sizes
 
 MODES = {"mean_norm": "mean", "mean_std_norm": "mean_std"}
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opid_lightning.learning.aggregation import aggregate, token_mean
-from opid_lightning.learning.distillation import distillation
-from opid_lightning.learning.kl import kl_estimates
-from opid_lightning.learning.loss import Loss
+from opid_lightning.method.loss import Loss
+from opid_lightning.method.losses.aggregation import aggregate, token_mean
+from opid_lightning.method.losses.distillation import distillation
+from opid_lightning.method.losses.kl import kl_estimates
 from opid_lightning.types import Batch
-from tests.learning.batches import batch_of, totals_of_rows
+from tests.method.batches import batch_of, totals_of_rows
 
 Inputs = Mapping[str, Any]
 Outputs = dict[str, Any]

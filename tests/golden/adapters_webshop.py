@@ -7,7 +7,7 @@ from typing import Any
 from opid_lightning.envs.tagged_action import read_tagged_action
 from opid_lightning.envs.webshop.environment import FALLBACK_LENGTH
 from opid_lightning.envs.webshop.goals import Goal
-from opid_lightning.envs.webshop.products import Product
+from opid_lightning.envs.webshop.products.product import Product
 from opid_lightning.envs.webshop.reward import Score, score
 from tests.golden.adapters_advantage import Inputs, Outputs
 

@@ -16,7 +16,7 @@ from tests.golden import (
 )
 from tests.golden.comparison import differences
 from tests.golden.reader import Case, read_cases
-from tests.skills.reference_cases import parsing_agrees, sources_agree
+from tests.hindsight.reference_cases import parsing_agrees, sources_agree
 
 Adapter = Callable[[adapters_advantage.Inputs], adapters_advantage.Outputs]
 

@@ -6,15 +6,14 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from opid_lightning.lm.blockwise_attention import (
+from opid_lightning.lm.forward.blockwise_attention import (
     NUM_KEYS,
     NUM_QUERIES,
     attend_in_blocks,
     blockwise_attention,
 )
-from opid_lightning.lm.logprobs import response_logprobs
-from opid_lightning.lm.merging import merge_sequences
-from opid_lightning.lm.padding import pad_sequences
+from opid_lightning.lm.forward.layouts import merge_sequences, pad_sequences
+from opid_lightning.lm.forward.logprobs import response_logprobs
 from opid_lightning.types import Layout
 
 CONFIG = LlamaConfig(

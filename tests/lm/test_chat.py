@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy, locate
-from opid_lightning.skills.injection import Injection, with_episode_skill, with_step_skill
+from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.method.injection import Injection, with_episode_skill, with_step_skill
 from opid_lightning.types import PromptText, Route, TokenIds
 from tests.builders import step_of, trajectory_of
 

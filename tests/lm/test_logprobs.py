@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from opid_lightning.lm.logprobs import response_logprobs
-from opid_lightning.lm.merging import merge_sequences
-from opid_lightning.lm.padding import pad_sequences, positions
+from opid_lightning.lm.forward.layouts import merge_sequences, pad_sequences, positions
+from opid_lightning.lm.forward.logprobs import response_logprobs
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.types import Layout, ModelInputs
 

@@ -9,12 +9,11 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from opid_lightning.lm.export import export_adapter, export_policy
-from opid_lightning.lm.logprobs import response_logprobs
+from opid_lightning.lm.forward.layouts import merge_sequences, pad_sequences
+from opid_lightning.lm.forward.logprobs import response_logprobs
+from opid_lightning.lm.loading.export import export_adapter, export_policy
 from opid_lightning.lm.lora import LoRA, Unadapted, adapt, is_of_adapter
 from opid_lightning.lm.merged_weights import merged, merged_tensors
-from opid_lightning.lm.merging import merge_sequences
-from opid_lightning.lm.padding import pad_sequences
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.sampling.weights import manifest_of, weights_of
 from opid_lightning.types import Policy

@@ -17,8 +17,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from opid_lightning.lm.logprobs import response_logprobs
-from opid_lightning.lm.merging import check_sees_trees, merge_sequences
+from opid_lightning.lm.forward.layouts import check_sees_trees, merge_sequences
+from opid_lightning.lm.forward.logprobs import response_logprobs
 from opid_lightning.types import TokenIds
 
 SIZES: dict[str, Any] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from opid_lightning.lm.model_folder import model_folder, model_version
+from opid_lightning.lm.loading.model_folder import model_folder, model_version
 from opid_lightning.lm.policy import EMBEDDED, PolicySource, load_policy
 from tests.hub_cache import cached_on
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import Gemma2Config, MixtralConfig
 
-from opid_lightning.lm.export import check_exports, export_policy
+from opid_lightning.lm.loading.export import check_exports, export_policy
 from opid_lightning.lm.policy import PolicySource, load_policy
 from tests.lm.brought import TINY, copied, drawn, edit, rewrite_weights
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from opid_lightning.lm.modes import evaluating, make_trainable
+from opid_lightning.lm.forward.modes import evaluating, make_trainable
 from opid_lightning.lm.policy import PolicySource, load_policy
 from tests.lm.brought import drawn, experts
 

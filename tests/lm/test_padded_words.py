@@ -10,14 +10,14 @@ import pytest
 import torch
 from transformers import Gemma2Config, LlamaConfig
 
-from opid_lightning.lm.chat import encode_chat
-from opid_lightning.lm.logprobs import response_logprobs
-from opid_lightning.lm.padded_words import num_words, padded_ids
-from opid_lightning.lm.padding import pad_sequences
+from opid_lightning.lm.forward.layouts import pad_sequences
+from opid_lightning.lm.forward.logprobs import response_logprobs
+from opid_lightning.lm.forward.padded_words import num_words, padded_ids
 from opid_lightning.lm.policy import PolicySource, frozen_copy, load_policy
-from opid_lightning.sampling.hugging_face import HuggingFace
-from opid_lightning.sampling.replica import blank
-from opid_lightning.scoring import logprobs_of
+from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.method.scoring import logprobs_of
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
+from opid_lightning.sampling.hf.replica import blank
 from opid_lightning.types import Policy, SampleRequest
 from tests.lm.brought import TINY, drawn
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from opid_lightning.lm.padding import pad_right, pad_sequences
+from opid_lightning.lm.forward.layouts import pad_right, pad_sequences
 
 
 def test_prompts_end_and_responses_begin_at_one_column():

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.lm.prefix_tree import PrefixTree, cut, merge, stack
+from opid_lightning.lm.forward.prefix_tree import PrefixTree, cut, merge, stack
 from opid_lightning.types import TokenIds
 
 # Few tokens, so that many sequences begin alike, equal one another, or end inside another.

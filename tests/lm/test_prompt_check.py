@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from tokenizers import AddedToken
 
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy, stop_ids
-from opid_lightning.lm.prompt_check import CheckedEncoder
-from opid_lightning.lm.vocabulary import Vocabulary
-from opid_lightning.sampling.hugging_face import HuggingFace
+from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.lm.text.prompt_check import CheckedEncoder
+from opid_lightning.lm.text.vocabulary import Vocabulary
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
 from opid_lightning.types import Policy, SampleRequest
 from tests.lm.brought import copied, edit
 

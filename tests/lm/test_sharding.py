@@ -13,9 +13,9 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
-from opid_lightning.lm.logprobs import response_logprobs
+from opid_lightning.lm.forward.layouts import pad_sequences
+from opid_lightning.lm.forward.logprobs import response_logprobs
 from opid_lightning.lm.lora import LoRA, Unadapted, adapt
-from opid_lightning.lm.padding import pad_sequences
 from opid_lightning.lm.sharding import (
     blocks_of,
     clip_gradients,
@@ -26,7 +26,7 @@ from opid_lightning.lm.sharding import (
     whole_tensors,
     wrap,
 )
-from opid_lightning.sampling.replica import computing_device, unsharded
+from opid_lightning.sampling.hf.replica import computing_device, unsharded
 from opid_lightning.types import Policy
 
 SIZES: dict[str, Any] = {

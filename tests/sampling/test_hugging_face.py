@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from opid_lightning.lm.logprobs import response_logprobs
-from opid_lightning.lm.padding import pad_sequences
+from opid_lightning.lm.forward.layouts import pad_sequences
+from opid_lightning.lm.forward.logprobs import response_logprobs
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.sampling.hugging_face import HuggingFace
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
 from opid_lightning.types import Completion, Policy, SampleRequest
 
 PROMPT = (8, 9, 10, 4, 2)

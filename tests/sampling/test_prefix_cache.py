@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.sampling.prefix_cache import KeysAndValues, PrefixCache
+from opid_lightning.sampling.hf.key_values import KeysAndValues, PrefixCache
 
 
 def keys_and_values(prompt: tuple[int, ...]) -> KeysAndValues:

@@ -14,8 +14,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
+from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.protocols import (
     Generation,
     RequestTooLongError,
@@ -23,7 +23,7 @@ from opid_lightning.protocols import (
     Voice,
     VoiceEndedError,
 )
-from opid_lightning.sampling.hugging_face import HuggingFace
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
 from opid_lightning.sampling.scripted import Scripted
 from opid_lightning.sampling.shared_generation import SharedGeneration
 from opid_lightning.types import Completion, Exchange, Policy, SampleRequest

@@ -11,10 +11,10 @@ import pytest
 import torch
 from transformers import GemmaConfig, MistralConfig, Qwen3Config
 
-from opid_lightning.lm.logprobs import response_logprobs
-from opid_lightning.lm.padding import pad_sequences
+from opid_lightning.lm.forward.layouts import pad_sequences
+from opid_lightning.lm.forward.logprobs import response_logprobs
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.sampling.hugging_face import HuggingFace
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
 from opid_lightning.types import Completion, Policy, SampleRequest, TokenIds
 
 

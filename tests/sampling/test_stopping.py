@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.lm.vocabulary import Vocabulary
-from opid_lightning.rollout import Rollout
-from opid_lightning.sampling.hugging_face import HuggingFace
-from opid_lightning.sampling.stopping import has_just_stopped, stopped_at
+from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.lm.text.vocabulary import Vocabulary
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.sampling.hf.hugging_face import HuggingFace
+from opid_lightning.sampling.requests import has_just_stopped, stopped_at
 from opid_lightning.types import Completion, Policy, SampleRequest
 
 PROMPT = (

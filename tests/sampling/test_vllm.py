@@ -13,16 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from opid_lightning.lm.chat import encode_chat
 from opid_lightning.lm.lora import LoRA
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.lm.vocabulary import Vocabulary
-from opid_lightning.rollout import Rollout
-from opid_lightning.sampling.stopping import stopped_at
-from opid_lightning.sampling.vllm import VLLM
-from opid_lightning.sampling.vllm_engine import DEVICE, Engine, on_device
+from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.lm.text.vocabulary import Vocabulary
+from opid_lightning.method.scoring import logprobs_of
+from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.sampling.requests import stopped_at
+from opid_lightning.sampling.vllm.engine import DEVICE, Engine, on_device
+from opid_lightning.sampling.vllm.sampler import VLLM
 from opid_lightning.sampling.weights import Manifest, WeightSyncError, manifest_of
-from opid_lightning.scoring import logprobs_of
 from opid_lightning.types import Completion, Policy, SampleRequest
 from tests.keydoor_run import KeepExperience, analysing, fit
 

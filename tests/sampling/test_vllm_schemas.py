@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from opid_lightning.callbacks import SkillExtraction
+from opid_lightning.hindsight.analysts.self_hindsight import SelfHindsight
+from opid_lightning.hindsight.prompt import reply_schema
+from opid_lightning.hindsight.reply import keep_valid, parse_reply
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.rollout import Rollout
-from opid_lightning.skills.analysis_prompt import reply_schema
-from opid_lightning.skills.parsing import keep_valid, parse_reply
-from opid_lightning.skills.self_hindsight import SelfHindsight
+from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.types import Policy, SampleRequest
 from tests.keydoor_run import KeepExperience, fit
 from tests.sampling.test_vllm import SAMPLER, answers, pytestmark, requests  # noqa: F401

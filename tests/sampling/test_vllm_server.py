@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from opid_lightning.lm.policy import PolicySource, load_policy
-from opid_lightning.lm.vocabulary import Vocabulary
-from opid_lightning.sampling.server_client import ServerRefusedError
-from opid_lightning.sampling.server_fleet import ServersLostError
-from opid_lightning.sampling.server_generation import OverHTTP
-from opid_lightning.sampling.stopping import stopped_at
-from opid_lightning.sampling.vllm_server import _FLEETS, VLLMServer, stop_servers
+from opid_lightning.lm.text.vocabulary import Vocabulary
+from opid_lightning.sampling.requests import stopped_at
+from opid_lightning.sampling.vllm_server.client import ServerRefusedError
+from opid_lightning.sampling.vllm_server.fleet import ServersLostError
+from opid_lightning.sampling.vllm_server.generation import OverHTTP
+from opid_lightning.sampling.vllm_server.sampler import _FLEETS, VLLMServer, stop_servers
 from opid_lightning.sampling.weights import WeightSyncError
 from opid_lightning.servers.process import ServerProcess
 from opid_lightning.servers.vllm import flags

@@ -14,8 +14,8 @@ import pytest
 
 from opid_lightning.servers.own_server import OwnServer, ServerLostError
 from opid_lightning.servers.process import ServerProcess, free_port
+from tests.hindsight import tiny_vllm
 from tests.servers.process_list import group_of, is_gone
-from tests.skills import tiny_vllm
 
 
 def own_server(log: Path, words: str = "", max_restarts: int = 1) -> OwnServer:

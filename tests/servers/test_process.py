@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from opid_lightning.sampling.server_client import ServerClient
-from opid_lightning.sampling.server_fleet import Fleet, Server, ServersLostError
+from opid_lightning.sampling.vllm_server.client import ServerClient
+from opid_lightning.sampling.vllm_server.fleet import Fleet, Server, ServersLostError
 from opid_lightning.servers.process import ServerProcess, free_port
 from tests.servers.process_list import group_of, is_gone
 

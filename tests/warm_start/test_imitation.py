@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from opid_lightning.lm.chat import encode_chat
+from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.types import Policy, PromptText
 from opid_lightning.warm_start.alfworld.words import alfworld_tokenizer
 from opid_lightning.warm_start.course import Demonstration, Example

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from opid_lightning.cli.arguments import Arguments
+from opid_lightning.cli.config.arguments import Arguments
 from opid_lightning.cli.doctor.configured import configured
 from opid_lightning.cli.doctor.findings import Finding, examine
 from opid_lightning.cli.doctor.parts import Parts

@@ -9,16 +9,16 @@ from opid_lightning.cli.doctor.findings import Finding, State
 from opid_lightning.cli.doctor.parts import Parts
 
 if TYPE_CHECKING:
-    from opid_lightning.skills.openai import OpenAI
-    from opid_lightning.skills.vllm_server import VLLMServer
+    from opid_lightning.hindsight.analysts.openai import OpenAI
+    from opid_lightning.hindsight.analysts.vllm_server import VLLMServer
 
 TIMEOUT_S = 5.0
 MAX_LISTED = 5
 
 
 def check_analyst(parts: Parts) -> Iterator[Finding]:
-    from opid_lightning.skills.openai import OpenAI
-    from opid_lightning.skills.vllm_server import VLLMServer
+    from opid_lightning.hindsight.analysts.openai import OpenAI
+    from opid_lightning.hindsight.analysts.vllm_server import VLLMServer
 
     name = parts.class_path("analyst").split(".")[-1]
     try:
@@ -53,7 +53,7 @@ def check_model(analyst: VLLMServer) -> Iterator[Finding]:
 
 
 def variable_of(parts: Parts) -> str:
-    from opid_lightning.skills.openai import OpenAI
+    from opid_lightning.hindsight.analysts.openai import OpenAI
 
     arguments = (parts.tree or {})["analyst"].get("init_args") or {}
     return str(arguments.get("key_variable", OpenAI.key_variable))
@@ -63,7 +63,7 @@ def check_endpoint(analyst: OpenAI) -> Iterator[Finding]:
     """Asks it for its models, which costs nothing. No key, and no reply with one, is printed."""
     import openai
 
-    from opid_lightning.skills.endpoint_key import read_key
+    from opid_lightning.hindsight.chat.endpoint_key import read_key
 
     place = analyst.endpoint.address.place
     secret = read_key(analyst.endpoint.address, analyst.key_variable)

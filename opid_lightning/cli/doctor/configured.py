@@ -8,11 +8,11 @@ from dataclasses import replace
 from importlib import import_module
 from io import StringIO
 
-from opid_lightning.cli.arguments import Arguments
+from opid_lightning.cli.config.arguments import Arguments
+from opid_lightning.cli.config.trust import Trust
 from opid_lightning.cli.doctor.findings import Finding, State, python
 from opid_lightning.cli.doctor.parts import Parts
 from opid_lightning.cli.errors import UsageError
-from opid_lightning.cli.trust import Trust
 
 
 def configured(arguments: Arguments) -> tuple[Parts, tuple[Finding, ...]]:
@@ -20,7 +20,7 @@ def configured(arguments: Arguments) -> tuple[Parts, tuple[Finding, ...]]:
     if not (arguments.conf or arguments.config or arguments.settings or arguments.removed):
         return Parts(), ()
     try:
-        from opid_lightning.cli.configuration import configure
+        from opid_lightning.cli.config.configuration import configure
     except ImportError as error:  # of Hydra, which is among the packages that are checked
         found = f"cannot be read, so that everything is checked: {error}"
         return Parts(), (Finding("configuration", State.BROKEN, found),)
@@ -44,7 +44,7 @@ def problem_of_fit(arguments: Arguments) -> str:
     """
     try:
         with redirect_stdout(StringIO()):
-            fit = import_module("opid_lightning.cli.training").run
+            fit = import_module("opid_lightning.cli.verbs.training").run
             fit(replace(arguments, verb="fit", flags=("--print_config",)))
     except UsageError:
         raise

@@ -6,8 +6,8 @@ import pkgutil
 from dataclasses import dataclass
 from typing import Any
 
-from opid_lightning.cli.names import Tree
-from opid_lightning.cli.trust import EVERYTHING, Trust
+from opid_lightning.cli.config.names import Tree
+from opid_lightning.cli.config.trust import EVERYTHING, Trust
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from opid_lightning.child_environment import child_environment
+from opid_lightning.servers.child_environment import child_environment
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from opid_lightning.cli.doctor.findings import Finding, State
 
 if TYPE_CHECKING:
-    from opid_lightning.sampling.server_client import ServerClient
+    from opid_lightning.sampling.vllm_server.client import ServerClient
 
 TIMEOUT_S = 10.0
 
@@ -16,7 +16,7 @@ TIMEOUT_S = 10.0
 def check_servers(urls: tuple[str, ...]) -> Iterator[Finding]:
     import httpx
 
-    from opid_lightning.sampling.server_client import ServerClient
+    from opid_lightning.sampling.vllm_server.client import ServerClient
     from opid_lightning.servers.health import CONNECTIONS
 
     with httpx.Client(timeout=TIMEOUT_S, **CONNECTIONS) as http:
@@ -26,7 +26,7 @@ def check_servers(urls: tuple[str, ...]) -> Iterator[Finding]:
 
 def check_server(client: ServerClient) -> Finding:
     """Whether it is well, and has the endpoints that a sync needs."""
-    from opid_lightning.sampling.server_client import START_LINE
+    from opid_lightning.sampling.vllm_server.client import START_LINE
 
     status = client.health()
     if status != 200:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from opid_lightning.cli.doctor.findings import Finding, State, python
 from opid_lightning.cli.doctor.requirements import installed
-from opid_lightning.wandb_key import has_wandb_key
+from opid_lightning.training.wandb_key import has_wandb_key
 
 
 def check_wandb() -> Iterator[Finding]:

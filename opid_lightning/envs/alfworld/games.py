@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from opid_lightning.omissions import Omissions
+from opid_lightning.files.omissions import Omissions
 from opid_lightning.types import Task
 
 TASK_TYPES = (

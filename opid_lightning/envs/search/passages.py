@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opid_lightning.envs.search.fields import field, first_field
-from opid_lightning.envs.search.rows import Row, read_rows
-from opid_lightning.omissions import Omissions
+from opid_lightning.envs.search.files.fields import field, first_field
+from opid_lightning.envs.search.files.rows import Row, read_rows
+from opid_lightning.files.omissions import Omissions
 
 _EXPECTED = (
     'Expected in each row {"id": ..., "contents": "title\\ntext"}, or {"id": ..., "title": ..., '

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from opid_lightning.envs.search.fields import field, first_field
+from opid_lightning.envs.search.files.fields import field, first_field
 
 # What Search-R1 and its successors put before a question in a prompt.
 _INSTRUCTION = re.compile(r"^Answer the given question\..*?Question:\s*", re.DOTALL)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from opid_lightning.envs.search.files.rows import Row, read_rows
 from opid_lightning.envs.search.question_forms import (
     golden_answers_of,
     id_of,
@@ -17,8 +18,7 @@ from opid_lightning.envs.search.question_forms import (
     source_of,
     supporting_titles_of,
 )
-from opid_lightning.envs.search.rows import Row, read_rows
-from opid_lightning.omissions import Omissions
+from opid_lightning.files.omissions import Omissions
 from opid_lightning.types import Task
 
 _log = logging.getLogger(__name__)

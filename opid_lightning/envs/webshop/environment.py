@@ -12,18 +12,18 @@ from typing import Literal
 
 from opid_lightning.envs.tagged_action import read_tagged_action
 from opid_lightning.envs.webshop import pages
-from opid_lightning.envs.webshop.catalogue import MAX_HITS, Catalogue, Plan, build
-from opid_lightning.envs.webshop.files import OriginalFiles, find_files
 from opid_lightning.envs.webshop.generation import generation_plan
 from opid_lightning.envs.webshop.goals import Goal, GoalKind, goal_of, num_goals
 from opid_lightning.envs.webshop.nouns import Nouns, nouns_by
-from opid_lightning.envs.webshop.products import Product
+from opid_lightning.envs.webshop.products.catalogue import MAX_HITS, Catalogue, Plan, build
+from opid_lightning.envs.webshop.products.files import OriginalFiles, find_files
+from opid_lightning.envs.webshop.products.product import Product
 from opid_lightning.envs.webshop.prompt import write_brief_prompt, write_prompt
 from opid_lightning.envs.webshop.reward import Score, score
 from opid_lightning.envs.webshop.session import WebShopSession
+from opid_lightning.files.user_cache import cache_folder
 from opid_lightning.protocols import Session, Split
 from opid_lightning.types import Action, Observation, PromptText, Task, Turn
-from opid_lightning.user_cache import cache_folder
 from opid_lightning.value_checks import LARGEST_REWARD, check_range, check_word
 
 FALLBACK_LENGTH = 20  # characters of a response without tags that become its action

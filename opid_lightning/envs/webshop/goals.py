@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from opid_lightning.envs.webshop.products import Product, Wish
+from opid_lightning.envs.webshop.products.product import Product, Wish
 
 GoalKind = Literal["synthetic", "human", "both"]
 NO_LIMIT = 1_000_000.0  # of products that cost more than all but one of the round prices

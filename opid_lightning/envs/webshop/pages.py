@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from opid_lightning.envs.webshop.products import Product
+from opid_lightning.envs.webshop.products.product import Product
 
 SEPARATOR = " [SEP] "
 SEARCH, BUY, BACK = "Search", "Buy Now", "Back to Search"

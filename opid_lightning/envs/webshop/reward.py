@@ -14,7 +14,7 @@ from rapidfuzz import fuzz, utils
 from opid_lightning.envs.webshop.colors import color_in
 from opid_lightning.envs.webshop.goals import Goal
 from opid_lightning.envs.webshop.nouns import Nouns
-from opid_lightning.envs.webshop.products import LEVEL_MARK, Product
+from opid_lightning.envs.webshop.products.product import LEVEL_MARK, Product
 
 ALIKE = 85  # texts are taken for the same above this, of 100
 _LATIN = dict.fromkeys(range(128, 256))  # which thefuzz deletes before comparing

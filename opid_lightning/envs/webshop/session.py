@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from opid_lightning.envs.webshop import pages
-from opid_lightning.envs.webshop.catalogue import Catalogue
 from opid_lightning.envs.webshop.goals import Goal
 from opid_lightning.envs.webshop.pages import Page
-from opid_lightning.envs.webshop.products import Product
+from opid_lightning.envs.webshop.products.catalogue import Catalogue
+from opid_lightning.envs.webshop.products.product import Product
 from opid_lightning.envs.webshop.reward import Score
 from opid_lightning.types import Observation, Opening, Task
 

@@ -16,10 +16,10 @@ from threading import Lock
 from typing import Any
 from uuid import uuid4
 
-from opid_lightning.child_environment import child_environment
 from opid_lightning.envs.workers.exchange import UnreadableError, ask, receive, unpickled
 from opid_lightning.envs.workers.strays import MARK, end_marked
 from opid_lightning.protocols import Environment
+from opid_lightning.servers.child_environment import child_environment
 
 ZYGOTE = Path(__file__).with_name("zygote.py")
 # Of numerical libraries: a worker is one of many, and forks of what has threads may hang.

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from opid_lightning.envs.alfworld.expert import Decision, Placements, SearchingExpert, kind_of
+from opid_lightning.method.injection import with_episode_skill, with_step_skill
 from opid_lightning.protocols import Environment, Session
-from opid_lightning.skills.injection import with_episode_skill, with_step_skill
 from opid_lightning.types import Action, Observation, PromptText, Step, Task, Turn
 from opid_lightning.warm_start.advice import episode_advice, step_advice, step_of
 from opid_lightning.warm_start.course import Demonstration, Example

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from opid_lightning.envs.webshop import WebShop
-from opid_lightning.envs.webshop.catalogue import Catalogue
-from opid_lightning.envs.webshop.products import MalformedItemError, Product, product_from
+from opid_lightning.envs.webshop.products.catalogue import Catalogue
+from opid_lightning.envs.webshop.products.product import MalformedItemError, Product, product_from
 from tests.envs.webshop.shop import DRESS, LAMP, SHIRT, attributes, items, wishes, write_shop
 
 

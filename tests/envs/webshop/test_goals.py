@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from opid_lightning.envs.webshop import WebShop
 from opid_lightning.envs.webshop.goals import NO_LIMIT, goal_of, num_goals
-from opid_lightning.envs.webshop.products import Product, product_from
-from opid_lightning.envs.webshop.splits import (
+from opid_lightning.envs.webshop.products.product import Product, product_from
+from opid_lightning.envs.webshop.products.splits import (
     SPLITS,
     GoalSource,
     GoalTasks,

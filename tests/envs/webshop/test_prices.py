@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opid_lightning.envs.webshop.prices import read_prices
+from opid_lightning.envs.webshop.products.prices import read_prices
 
 
 @pytest.mark.parametrize(

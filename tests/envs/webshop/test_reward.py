@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from opid_lightning.envs.webshop.colors import color_in
 from opid_lightning.envs.webshop.goals import Goal
 from opid_lightning.envs.webshop.nouns import nouns_by, words
-from opid_lightning.envs.webshop.products import Product
+from opid_lightning.envs.webshop.products.product import Product
 from opid_lightning.envs.webshop.reward import alike, match_types, num_options_met, score
 
 SHIRT = Product(

@@ -15,8 +15,8 @@ from opid_lightning.envs.alfworld.generation.goals import draw_goal
 from opid_lightning.envs.alfworld.generation.problem import write_problem
 from opid_lightning.envs.alfworld.generation.walkthrough import walk
 from opid_lightning.envs.alfworld.stock import shipped
-from opid_lightning.user_cache import cache_folder
-from opid_lightning.whole_files import folder_made_once
+from opid_lightning.files.atomic import folder_made_once
+from opid_lightning.files.user_cache import cache_folder
 
 VERSION = 3  # of what a seed yields; part of the cache's key
 GOAL_PLACE = "UNKNOWN GOAL"  # in alfworld's grammar

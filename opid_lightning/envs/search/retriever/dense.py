@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from opid_lightning.envs.search.passages import Passage
-from opid_lightning.lm.hub import only_cached
+from opid_lightning.lm.loading.hub import only_cached
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 
-from opid_lightning.envs.search.fields import field
+from opid_lightning.envs.search.files.fields import field
+from opid_lightning.envs.search.files.surrogates import without_surrogates
 from opid_lightning.envs.search.passages import Passage, contents_of
-from opid_lightning.envs.search.surrogates import without_surrogates
 
 PATH = "/retrieve"
 _REPEATABLE = (408, 425, 429, 500, 502, 503, 504)

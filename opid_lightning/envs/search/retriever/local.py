@@ -9,8 +9,8 @@ from typing import Protocol
 
 from opid_lightning.envs.search.cache import fingerprint
 from opid_lightning.envs.search.passages import Passage, read_passages
+from opid_lightning.files.user_cache import cache_folder
 from opid_lightning.retrieval import Document, Index, is_built, open_or_build
-from opid_lightning.user_cache import cache_folder
 
 
 class Retriever(Protocol):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
+from opid_lightning.envs.search.files.surrogates import without_surrogates
 from opid_lightning.envs.search.passages import Passage
-from opid_lightning.envs.search.surrogates import without_surrogates
 
 MAX_BODY = 8_000_000  # bytes of a request
 MAX_QUERY = 10_000  # characters

@@ -13,10 +13,10 @@ from typing import Any, get_args
 from opid_lightning.envs.search.world.facts import Facts, invent
 from opid_lightning.envs.search.world.passages import tell
 from opid_lightning.envs.search.world.questions import ask
+from opid_lightning.files.atomic import folder_made_once
+from opid_lightning.files.user_cache import cache_folder
 from opid_lightning.protocols import Split
-from opid_lightning.user_cache import cache_folder
 from opid_lightning.value_checks import check_range
-from opid_lightning.whole_files import folder_made_once
 
 VERSION = 1  # of what a seed yields; part of the folder's name
 CORPUS = "corpus.jsonl"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from opid_lightning.envs.webshop.catalogue import Plan
 from opid_lightning.envs.webshop.generation.words import BRANDS, DEPARTMENTS, SPELLING, Department
-from opid_lightning.envs.webshop.products import LEVEL_MARK, Product, Wish
+from opid_lightning.envs.webshop.products.catalogue import Plan
+from opid_lightning.envs.webshop.products.product import LEVEL_MARK, Product, Wish
 
 VERSION = 2  # another one draws other products
 NUM_ATTRIBUTES = 3  # of a product: in its title, its first bullet point, and its second

@@ -1,0 +1,131 @@
+"""Reading the command line into names and values, before anything is looked up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from opid_lightning.cli.config.suggestions import typed_for
+from opid_lightning.cli.errors import UsageError
+
+FLAG = re.compile(r"-h|--help|--print_config(=.*)?|--[\w.]+\.help(=.*)?")  # for Lightning CLI
+TRUST = "--trust"
+DRY = ("--dry-run", "--dry_run", "--dryrun")
+KEY = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """`key=text`, however it was typed: `key=text`, `--key=text`, `--key text`, `+key=text`."""
+
+    key: str
+    text: str
+    typed_as: str = ""  # where it is only a part of what was typed
+
+    @property
+    def typed(self) -> str:
+        return self.typed_as or f"{self.key}={self.text}"
+
+    @property
+    def value(self) -> Any:
+        """The text as it reads where nothing is known of the setting.
+
+        What cannot be read is a text: only the setting's type tells whether that is right.
+        """
+        from yaml import YAMLError
+
+        from opid_lightning.cli.config.typed_values import read_plain
+
+        try:
+            return read_plain(self.text)
+        except YAMLError:
+            return self.text
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What was typed after the verb."""
+
+    verb: str
+    conf: str | None = None  # name, or path of a YAML file
+    config: str | None = None  # the saved configuration of an earlier run
+    settings: tuple[Setting, ...] = ()
+    removed: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    inputs: tuple[Setting, ...] = ()  # of the verb itself
+    trusts: bool = False  # `--trust`: whatever the configuration names may be imported
+    is_dry: bool = False
+
+    @property
+    def wants_help(self) -> bool:
+        return any(flag in ("-h", "--help") or ".help" in flag for flag in self.flags)
+
+    @property
+    def only_looks(self) -> bool:
+        return any(flag.startswith("--print_config") for flag in self.flags)
+
+    def input(self, key: str) -> str | None:
+        found = [setting.text for setting in self.inputs if setting.key == key]
+        return found[-1] if found else None
+
+    def setting(self, key: str) -> str | None:
+        found = [setting.text for setting in self.settings if setting.key == key]
+        return found[-1] if found else None
+
+
+def parse(verb: str, typed: Sequence[str], inputs: Sequence[str] = ()) -> Arguments:
+    """Sorts what was typed; raises UsageError for what is neither setting nor flag."""
+    settings: list[Setting] = []
+    removed: list[str] = []
+    flags: list[str] = []
+    words = iter(word for word in typed if word != TRUST)
+    for word in words:
+        if FLAG.fullmatch(word):
+            flags.append(word)
+        elif word in DRY:
+            continue
+        elif word.startswith("~"):
+            removed.append(checked_key(word[1:], word))
+        else:
+            settings.append(setting_from(word, words))
+    named = {setting.key: setting.text for setting in settings if setting.key in ("conf", "config")}
+    if len(named) > 1:
+        raise UsageError(
+            f"Both conf={named['conf']} and --config {named['config']} name a whole configuration;"
+            " give one of them."
+        )
+    return Arguments(
+        verb,
+        **named,
+        settings=tuple(s for s in settings if s.key not in (*named, *inputs)),
+        removed=tuple(removed),
+        flags=tuple(flags),
+        inputs=tuple(s for s in settings if s.key in inputs),
+        trusts=TRUST in typed,
+        is_dry=any(word in DRY for word in typed),
+    )
+
+
+def setting_from(word: str, rest: Iterator[str]) -> Setting:
+    name, equals, text = word.partition("=")
+    is_option = name.startswith("-")
+    if not equals:
+        value = next(rest, None) if is_option else None
+        if value is None and not is_option and (meant := typed_for(word)):
+            raise UsageError(f"{word!r} has no value. Did you mean {meant}?")
+        if value is None:
+            raise UsageError(
+                f"{word!r} has no value. Expected {word}=VALUE; a setting is typed as a.b=c or "
+                "--a.b=c."
+            )
+        text = value
+    key = "config" if name == "-c" else name.removeprefix("--") if is_option else name.lstrip("+")
+    return Setting(checked_key(key, word), text)
+
+
+def checked_key(key: str, word: str) -> str:
+    if not KEY.fullmatch(key):
+        raise UsageError(f"{key!r} in {word!r} is not a name. Expected a.b=c, --a.b=c or ~a.b.")
+    return key

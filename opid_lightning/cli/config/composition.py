@@ -1,0 +1,197 @@
+"""Hydra composes conf/ into one tree, and tells which file said what."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from opid_lightning.cli.config.choices import CONF, configurations, groups
+from opid_lightning.cli.config.names import Tree, from_places, is_path_of_class, keys_of
+from opid_lightning.cli.config.suggestions import choice_like
+from opid_lightning.cli.config.typed_values import NULLS
+from opid_lightning.cli.errors import UsageError, nearest
+
+OF_THE_REFERENCE = re.compile(r"\$\{reference\.(\w+)\}")
+CLASSES = {  # where a group's choice is an object
+    **{name: f"{name}.class_path" for name in ("env", "sampler", "analyst")},
+    "strategy": "trainer.strategy.class_path",
+    "logger": "logger.NAME.class_path",
+    "callbacks": "callbacks.NAME.class_path",
+}
+OPTIONAL_GROUPS = ("preset", "recipe", "callbacks", "logger")  # null leaves them out
+
+# Also of bytes that are no UTF-8, of numbers with too many digits, and of brackets in brackets.
+NOT_YAML = (yaml.YAMLError, ValueError, OSError, RecursionError)
+
+
+def why_no_yaml(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, and the keys that it sets, by their short names."""
+
+    label: str
+    keys: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Composition:
+    """The tree, with interpolations unresolved, and its files from weak to strong."""
+
+    name: str
+    tree: Tree
+    sources: tuple[Source, ...]
+
+
+def compose_conf(conf: str, choices: Mapping[str, str]) -> Composition:
+    """The configuration `conf`, a name or the path of a YAML file, with its groups chosen."""
+    tree, sources = composed(conf, choices)
+    check_suits(tree.pop("suits", {}), choices)
+    tree = filled(tree, tree.pop("reference", {}))
+    return Composition(configuration_file(conf).stem, from_places(tree), sources)
+
+
+def environment_of(conf: str, choices: Mapping[str, str]) -> str | None:
+    """The environment that it has chosen in conf/; none where it brings its own."""
+    found: str | None = composed(conf, choices)[0].get("suits", {}).get("env")
+    return found
+
+
+def composed(conf: str, choices: Mapping[str, str]) -> tuple[Tree, tuple[Source, ...]]:
+    """As Hydra composes it, with what is not for the run itself."""
+    file = configuration_file(conf)
+    check_choices(choices, file)
+    overrides = [
+        f"~{group}" if choice in NULLS else f"{group}={choice}" for group, choice in choices.items()
+    ]
+    if file.parent != CONF:
+        overrides.append(f"hydra.searchpath=[file://{CONF}]")
+    try:
+        with initialize_config_dir(str(file.parent), version_base="1.3"):
+            found = compose(file.stem, overrides)
+            sources = sources_of(file, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(f"conf={conf} cannot be composed: {error}") from error
+    except NOT_YAML as error:
+        raise UsageError(f"conf={conf} is not YAML: {why_no_yaml(error)}") from error
+    tree: Any = OmegaConf.to_container(found)
+    return tree, sources
+
+
+def check_suits(suits: Mapping[str, str], choices: Mapping[str, str]) -> None:
+    """Raises where a model or a recipe would bring the numbers of another environment."""
+    env = suits.get("env")
+    for group in suits.keys() - {"env"} if env else ():
+        if suits[group] != env:
+            chosen = f"{group}={choices[group]}" if group in choices else f"The {group}"
+            raise UsageError(
+                f"{chosen} is made for env={suits[group]}, and env is {env}. Choose another "
+                f"{group}, or start from conf={env if 'env' in choices else suits[group]}."
+            )
+
+
+def filled(tree: Any, reference: Mapping[str, Any]) -> Any:
+    """The tree with the numbers that the authors have for the environment where they are named."""
+    if isinstance(tree, Mapping):
+        return {name: filled(value, reference) for name, value in tree.items()}
+    named = OF_THE_REFERENCE.fullmatch(tree) if isinstance(tree, str) else None
+    if named is None:
+        return tree
+    if named[1] not in reference:
+        raise UsageError(
+            "preset=reference knows no numbers for this environment, only for those in "
+            f"conf/shared/reference. Choose preset=paper, and set {named[1]} yourself."
+        )
+    return reference[named[1]]
+
+
+def configuration_file(conf: str) -> Path:
+    is_path = conf.endswith((".yaml", ".yml")) or "/" in conf
+    file = Path(conf).absolute() if is_path else CONF / f"{conf}.yaml"
+    if not file.is_file():
+        raise UsageError(
+            f"conf={conf}: there is no file {file}."
+            if is_path
+            else f"There is no configuration conf={conf}. {nearest(conf, configurations())}"
+        )
+    return file
+
+
+def available_groups(file: Path) -> dict[str, list[str]]:
+    """The choices of conf/, and those beside a configuration file of the user's own."""
+    available = groups()
+    if file.parent != CONF:
+        for group, own in groups(file.parent).items():
+            available[group] = sorted({*available.get(group, []), *own})
+    return available
+
+
+def check_choices(choices: Mapping[str, str], file: Path) -> None:
+    available = available_groups(file)
+    for group, choice in choices.items():
+        if choice in NULLS and group in OPTIONAL_GROUPS:
+            continue
+        if choice not in available[group]:
+            raise UsageError(
+                f"Group {group!r} has no choice {choice!r}. "
+                f"{choice_like(choice, available[group], file.stem)}"
+                f"{advice_on_class(group, choice)}\n  Set on the command line: {group}={choice}"
+            )
+
+
+def advice_on_class(group: str, choice: str) -> str:
+    if group == "model":
+        return " Or a folder, or OWNER/NAME on the Hugging Face hub."
+    key = CLASSES.get(group)
+    name = choice if is_path_of_class(choice) else "MODULE.CLASS"
+    return f" A class of your own is {key}={name}." if key else ""
+
+
+def sources_of(file: Path, overrides: list[str]) -> tuple[Source, ...]:
+    """The files of the defaults list in the order in which they override one another."""
+    loader = GlobalHydra.instance().config_loader()
+    defaults = loader.compute_defaults_list(file.stem, overrides, RunMode.RUN).defaults
+    found = []
+    for default in defaults:
+        for folder in (file.parent, CONF):
+            path = folder / f"{default.config_path}.yaml"
+            if path.is_file() and not str(default.config_path).startswith("hydra/"):
+                found.append(source_of(path, default.package or ""))
+                break
+    return tuple(found)
+
+
+def source_of(path: Path, package: str = "", layers: Sequence[Tree] = ()) -> Source:
+    """The file with what it sets, or with what it says in another form."""
+    label = f"conf/{path.relative_to(CONF)}" if path.is_relative_to(CONF) else str(path)
+    tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    tree.pop("defaults", None)
+    trees = layers or [tree]
+    return Source(label, frozenset(key for each in trees for key in keys_of(each, package)))
+
+
+def load_saved(config: str) -> Composition:
+    """The configuration that an earlier run saved, under the names that users type."""
+    path = Path(config)
+    if not path.is_file():
+        raise UsageError(f"--config {config}: there is no such file.")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except NOT_YAML as error:
+        raise UsageError(f"--config {config} is not YAML: {why_no_yaml(error)}") from error
+    if not isinstance(tree, dict):
+        raise UsageError(f"--config {config} holds no settings. Expected a run's config.yaml.")
+    return Composition(path.stem, from_places(tree), (source_of(path),))

@@ -1,0 +1,54 @@
+"""`preset=tiny`: any configuration as a run of about a minute on a CPU (conf/preset/tiny.yaml)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from omegaconf import MISSING
+
+from opid_lightning.cli.config.choices import CONF
+from opid_lightning.cli.config.composition import (
+    Composition,
+    compose_conf,
+    environment_of,
+    source_of,
+)
+from opid_lightning.cli.config.names import Tree, from_places, leaves_of, remove_key, set_key
+
+TINY = "tiny"
+FILE = CONF / "preset" / f"{TINY}.yaml"
+ANY_MODEL = "small"
+
+
+def compose_tiny(conf: str, choices: Mapping[str, str]) -> Composition:
+    """The configuration with its own preset, and over it the sizes of a short run."""
+    plan: Any = yaml.safe_load(FILE.read_text())
+    rest = {group: choice for group, choice in choices.items() if group != "preset"}
+    env = environment_of(conf, rest)
+    model = plan["models"].get(env, ANY_MODEL)
+    composition = compose_conf(conf, {**plan["choices"], "model": model, **rest})
+    layers = [plan["settings"], plan["environments"].get(env, {})]
+    if "model" not in rest:
+        layers.insert(0, what_suits(model))
+    tree = copy.deepcopy(composition.tree)
+    for layer in layers:
+        for key, value in from_places(layer).items():
+            set_key(tree, key, value)
+    source = source_of(FILE, layers=layers)
+    return Composition(composition.name, tree, (*composition.sources, source))
+
+
+def what_suits(model: str) -> Tree:
+    """The settings of a model's file, which a recipe has set for another model."""
+    tree: Tree = yaml.safe_load((CONF / "model" / f"{model}.yaml").read_text())
+    return {name: value for name, value in tree.items() if name != "suits"}
+
+
+def drop_missing(tree: Tree) -> None:
+    """Leaves what has no value to the classes' defaults."""
+    for key, value in list(leaves_of(tree)):
+        if value == MISSING:
+            remove_key(tree, key)

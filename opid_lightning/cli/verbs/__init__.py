@@ -1,0 +1,1 @@
+"""fit, validate, test, predict, play, export and retriever."""

@@ -1,0 +1,1 @@
+"""Rows of files, in the forms that public data has."""

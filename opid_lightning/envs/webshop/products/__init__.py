@@ -1,0 +1,1 @@
+"""Products from the original files to an index on disk."""

@@ -1,0 +1,179 @@
+"""OpenAI: a language model behind an OpenAI-compatible endpoint as analyst."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from opid_lightning.hindsight.chat.chat_reply import ChatReply
+from opid_lightning.hindsight.chat.completion_request import Message, completion_request
+from opid_lightning.hindsight.chat.endpoint import Endpoint
+from opid_lightning.hindsight.chat.endpoint_faults import Fault
+from opid_lightning.hindsight.chat.endpoint_key import OPENAI_URL, Address, read_key
+from opid_lightning.hindsight.chat.openai_checks import (
+    check_extra_body,
+)
+from opid_lightning.hindsight.chat.repair import REPAIR_VERSION, repair_messages
+from opid_lightning.hindsight.chat.retrying import Retrying
+from opid_lightning.hindsight.chat.unavailable import unavailable
+from opid_lightning.hindsight.prompt import PROMPT_VERSION, analysis_messages, reply_schema
+from opid_lightning.hindsight.reply import AnalysisError, keep_valid, parse_reply
+from opid_lightning.types import Analysis, Trajectory, Usage
+from opid_lightning.value_checks import LONGEST_S, check_range, check_word
+
+log = logging.getLogger(__name__)
+
+PROBE = [{"role": "user", "content": "Reply with one word."}]
+PROBE_TOKENS = 16
+NO_SCHEMAS = (400, 422)  # the statuses with which servers refuse one
+# The settings that an analysis depends on; how long to wait for it, and its price, are none.
+IDENTIFYING = (
+    "model",
+    "temperature",
+    "max_tokens",
+    "max_step_skills",
+    "max_characters",
+    "max_record_characters",
+    "gamma",
+    "structured",
+    "repairs",
+    "extra_body",
+)
+
+
+@dataclass(frozen=True)
+class OpenAI:
+    """Asks for a chat completion about each trajectory, and reads the reply.
+
+    Passing errors are retried, an unusable reply may be repaired, all within
+    `analysis_timeout_s`; then the analysis has a failure. What no trajectory would survive (a
+    wrong key or model, no server) raises AnalystUnavailableError at once.
+
+    The key is read from the environment, and is in no message, log or identity.
+    """
+
+    model: str
+    base_url: str | None = None  # None: OpenAI's own
+    temperature: float = 0.4  # paper
+    max_tokens: int = 2048
+    timeout_s: float = 60.0  # of one request, from its start to the reply's last byte
+    max_step_skills: int = 5
+    gamma: float = 0.95
+    key_variable: str = "OPENAI_API_KEY"
+    structured: Literal["auto", "on", "off"] | bool = "auto"  # JSON schema; auto: where taken
+    repairs: int = 1  # times an unusable reply is sent back with what is wrong with it
+    retries: int = 4  # of each request
+    backoff_s: float = 1.0  # the longest first wait before a retry; it doubles each time
+    max_backoff_s: float = 30.0
+    analysis_timeout_s: float = 180.0  # of one analysis with its retries and repairs
+    input_price: float = 0.0  # of a million tokens
+    output_price: float = 0.0
+    max_characters: int | None = None  # of each text, by the JSON schema; None: up to the model
+    max_record_characters: int | None = None  # above, old observations are cut; None: never
+    extra_body: Mapping[str, Any] | None = None  # the server's own settings of sampling
+    endpoint: Endpoint = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_range("OpenAI.temperature", self.temperature, at_least=0, at_most=2)
+        check_range("OpenAI.gamma", self.gamma, at_least=0, at_most=1)
+        if isinstance(self.structured, bool):  # as YAML reads on and off
+            object.__setattr__(self, "structured", "on" if self.structured else "off")
+        check_word("OpenAI.structured", str(self.structured), ("auto", "on", "off"))
+        for name in ("max_characters", "max_record_characters"):
+            check_range(f"OpenAI.{name}", getattr(self, name), at_least=1, or_null=True)
+        check_range("OpenAI.max_tokens", self.max_tokens, at_least=1)
+        for name in ("max_step_skills", "repairs", "retries", "input_price", "output_price"):
+            check_range(f"OpenAI.{name}", getattr(self, name), at_least=0)
+        for name, least in (("backoff_s", 0), ("max_backoff_s", self.backoff_s)):
+            check_range(f"OpenAI.{name}", getattr(self, name), at_least=least, at_most=LONGEST_S)
+        for name in ("timeout_s", "analysis_timeout_s"):
+            check_range(f"OpenAI.{name}", getattr(self, name), above=0, at_most=LONGEST_S)
+        check_extra_body(self.extra_body)
+        address = Address(self.base_url or OPENAI_URL)
+        read_key(address, self.key_variable)
+        object.__setattr__(self, "endpoint", Endpoint(address, self.key_variable))
+
+    @property
+    def identity(self) -> str:
+        settings = {name: getattr(self, name) for name in IDENTIFYING}
+        prompts = {"prompt": PROMPT_VERSION, "repair_prompt": REPAIR_VERSION}
+        place = self.endpoint.address.place
+        return json.dumps({"base_url": place, **settings, **prompts}, sort_keys=True)
+
+    def start(self) -> None:
+        """Asks for a word, with a JSON schema if one is to be sent."""
+        self.endpoint.takes_schemas = True
+        answer = self._probe()
+        if self.structured == "auto" and isinstance(answer, Fault) and answer.status in NO_SCHEMAS:
+            log.warning(
+                "%s takes no JSON schema (%s); asking by the prompt alone.",
+                self.endpoint.address.place,
+                answer.detail,
+            )
+            self.endpoint.takes_schemas = False
+            answer = self._probe()
+        if isinstance(answer, Fault):
+            self.close()
+            raise unavailable(self.model, self.endpoint, answer)
+
+    def close(self) -> None:
+        self.endpoint.close()
+
+    def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
+        line = self.endpoint.line()
+        deadline = time.monotonic() + self.analysis_timeout_s
+        question = analysis_messages(
+            trajectory, candidates, self.max_step_skills, self.gamma, self.max_record_characters
+        )
+        schema = self._schema(candidates)
+        messages, usage = question, Usage()
+        for num_repairs in itertools.count():
+            request = self._request(messages, self.max_tokens, schema)
+            outcome = self._retrying(line, request, deadline)
+            usage += outcome.usage(self.input_price, self.output_price, is_repair=num_repairs > 0)
+            analysis = replace(self._read(outcome.answer, candidates), usage=usage)
+            is_last = num_repairs == self.repairs or time.monotonic() >= deadline
+            repair = None if is_last else repair_messages(question, outcome.answer, analysis)
+            if repair is None:
+                break
+            messages = repair
+        return analysis
+
+    def _read(self, answer: ChatReply | Fault, candidates: Sequence[int]) -> Analysis:
+        if isinstance(answer, Fault):
+            if answer.remedy == "stop_run":
+                raise unavailable(self.model, self.endpoint, answer)
+            return Analysis(None, answer.failure, answer.detail)
+        if answer.is_refused:
+            return Analysis(None, "refused", "the model or its provider declined to answer")
+        try:
+            kept = keep_valid(parse_reply(answer.content), candidates, self.max_step_skills)
+        except AnalysisError as error:
+            cut = f"; cut at max_tokens={self.max_tokens}" if answer.is_cut else ""
+            return Analysis(None, error.reason, error.detail + cut)
+        return Analysis(kept.skills, detail=kept.detail)
+
+    def _probe(self) -> ChatReply | Fault:
+        request = self._request(PROBE, min(PROBE_TOKENS, self.max_tokens), self._schema([0]))
+        line = self.endpoint.line()
+        return self._retrying(line, request, time.monotonic() + self.analysis_timeout_s).answer
+
+    def _request(self, messages: Sequence[Message], max_tokens: int, schema: Any) -> dict[str, Any]:
+        return completion_request(
+            self.model, messages, self.temperature, max_tokens, schema, self.extra_body
+        )
+
+    def _schema(self, candidates: Sequence[int]) -> object | None:
+        """What is sent as one, if any is."""
+        if self.structured == "off" or not self.endpoint.takes_schemas:
+            return None
+        return reply_schema(candidates, self.max_step_skills, self.max_characters)
+
+    @property
+    def _retrying(self) -> Retrying:
+        return Retrying(self.timeout_s, self.retries, self.backoff_s, self.max_backoff_s)

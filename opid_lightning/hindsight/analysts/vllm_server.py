@@ -1,0 +1,181 @@
+"""VLLMServer: a language model on a vLLM server, this run's own or another's, as analyst."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from opid_lightning.hindsight.analysts.openai import OpenAI
+from opid_lightning.lm.loading.model_folder import model_folder, model_version
+from opid_lightning.protocols import AnalystUnavailableError
+from opid_lightning.servers.own_server import OwnServer, ServerLostError
+from opid_lightning.servers.vllm import check_installed, dtype_here, log_folder, memory_arguments
+from opid_lightning.types import Analysis, Trajectory
+from opid_lightning.value_checks import LONGEST_S, check_range
+
+SERVERS_KEY = "VLLM_API_KEY"  # the variable that vLLM's servers read
+# What a weak model needs: where JSON allows whitespace, it would write nothing else.
+STRUCTURED = {"backend": "xgrammar", "disable_any_whitespace": True}
+# Failures that a server's end may be behind.
+LOSSES = ("connection_lost", "connection_refused", "server_error")
+ASKING = (
+    *("model", "temperature", "max_tokens", "timeout_s", "analysis_timeout_s", "max_step_skills"),
+    *("max_characters", "max_record_characters", "gamma", "repairs", "retries"),
+    *("key_variable", "extra_body"),
+)
+
+
+@dataclass
+class VLLMServer:
+    """Starts a vLLM server of `model`, or joins the one at `base_url`, and asks it as OpenAI does.
+
+    `model` is what `policy.path` may be: `smollm2`, a folder in Hugging Face format, a name on the
+    hub; of a server that is joined, the name by which it serves it. Replies are held to their JSON
+    schema while they are written, so that a small model's can be read.
+
+    The server ends with the run, however that ends. Lost in mid-run it is started again, and what
+    was asked is asked again; after `max_restarts` the next loss ends the run.
+
+    `engine` holds further arguments of vLLM's server, `tensor_parallel_size` for example.
+    """
+
+    model: str
+    base_url: str | None = None  # of a server to join, http://HOST:PORT/v1; null: starts its own
+    gpus: str | None = None  # CUDA_VISIBLE_DEVICES of its own; null: it shares the trainer's
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # bfloat16 on GPU
+    max_batch: int = 64
+    max_positions: int | None = None  # of record and reply; null: the model's own
+    memory_share: float = 0.4  # GPU: of the device, weights and cache; 0.9 of one of its own
+    cache_gib: float = 1.0  # CPU: of keys and values
+    log_folder: str | None = None  # null: a new one among the system's temporary files
+    start_timeout_s: float = 600.0
+    max_restarts: int = 1
+    engine: dict[str, Any] = field(default_factory=dict)
+    temperature: float = 0.4  # paper
+    max_tokens: int = 2048
+    max_characters: int | None = 600  # of each text of a reply: weak models do not find an end
+    timeout_s: float = 300.0  # of one request, its time in the queue included
+    analysis_timeout_s: float = 600.0  # of one analysis with its retries and repairs
+    max_step_skills: int = 5
+    max_record_characters: int | None = None  # longer ones have observations cut; null: none
+    gamma: float = 0.95
+    repairs: int = 1
+    retries: int = 4
+    key_variable: str = SERVERS_KEY  # an own server asks for that key
+    extra_body: Mapping[str, Any] | None = None  # further settings of sampling, `top_k` and others
+    openai: OpenAI = field(init=False, repr=False, compare=False)
+    _server: OwnServer | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_range("analyst.max_batch", self.max_batch, at_least=1)
+        check_range("analyst.memory_share", self.memory_share, above=0, below=1)
+        check_range("analyst.cache_gib", self.cache_gib, above=0)
+        check_range("analyst.start_timeout_s", self.start_timeout_s, above=0, at_most=LONGEST_S)
+        check_range("analyst.max_positions", self.max_positions, at_least=1, or_null=True)
+        check_range("analyst.max_restarts", self.max_restarts, at_least=0)
+        mine = ("gpus", "log_folder", "max_positions", "engine")
+        given = [f"analyst.{name}" for name in mine if getattr(self, name)]
+        if self.base_url is not None and given:
+            raise ValueError(
+                f"analyst.base_url names a server that runs already, but {', '.join(given)} is for "
+                "a server that the run starts: leave one or the other out"
+            )
+        asking = {name: getattr(self, name) for name in ASKING}
+        # Of a server that is not started yet, any address stands for its own.
+        url = self.base_url or "http://127.0.0.1:1/v1"
+        self.openai = OpenAI(base_url=url, structured="on", **asking)
+
+    @property
+    def identity(self) -> str:
+        """An own server's is the model's, wherever it listens; another's that of its address."""
+        if self.base_url is not None:
+            return self.openai.identity
+        version, engine = model_version(self.model), {"dtype": dtype_here(self.dtype)} | self.engine
+        own = {"base_url": None, "analyst": "VLLMServer", "version": version, "engine": engine}
+        return json.dumps({**json.loads(self.openai.identity), **own}, sort_keys=True)
+
+    def start(self) -> None:
+        """Takes as long as vLLM takes to load the model, and a first request."""
+        if self.base_url is None and self._server is None:
+            self._server = self._started()
+            self.openai = replace(self.openai, base_url=f"{self._server.url}/v1")
+        try:
+            self.openai.start()
+        except BaseException as error:
+            tail = f" {self._server.process.log_tail()}" if self._server else ""
+            self.close()
+            if isinstance(error, AnalystUnavailableError):
+                raise AnalystUnavailableError(f"{error}{tail}") from error
+            raise
+
+    def close(self) -> None:
+        self.openai.close()
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
+        server = self._server
+        while True:
+            life = server.num_restarts if server else 0
+            analysis = self._ask(trajectory, candidates)
+            is_answer = isinstance(analysis, Analysis) and analysis.failure not in LOSSES
+            if server is None or is_answer or not server.is_lost(life):
+                break
+            revive(server, life)
+        if isinstance(analysis, AnalystUnavailableError):
+            raise analysis
+        return analysis
+
+    def _ask(
+        self, trajectory: Trajectory, candidates: Sequence[int]
+    ) -> Analysis | AnalystUnavailableError:
+        try:
+            return self.openai(trajectory, candidates)
+        except AnalystUnavailableError as error:
+            return error
+
+    def _started(self) -> OwnServer:
+        check_installed("analyst=vllm_server", "analyst.base_url")
+        arguments = {
+            "model": model_folder(self.model),
+            "served_model_name": self.model,
+            "structured_outputs_config": STRUCTURED,
+            "dtype": dtype_here(self.dtype),
+            "max_num_seqs": self.max_batch,
+            "max_model_len": self.max_positions,
+            **memory_arguments(self.memory_share, self.cache_gib),
+            **self.engine,
+        }
+        log = log_folder(self.log_folder) / "analyst.log"
+        server = OwnServer.of(
+            arguments,
+            log,
+            self.gpus,
+            self.start_timeout_s,
+            self.max_restarts,
+            # Its own key, and no other: the server then answers nobody else.
+            {SERVERS_KEY: key} if (key := os.environ.get(self.key_variable)) else {},
+        )
+        try:
+            server.start()
+        except ServerLostError as lost:
+            raise unavailable(lost) from lost
+        return server
+
+
+def revive(server: OwnServer, life: int) -> None:
+    try:
+        server.revive(life)
+    except ServerLostError as lost:
+        raise unavailable(lost) from lost
+
+
+def unavailable(lost: ServerLostError) -> AnalystUnavailableError:
+    return AnalystUnavailableError(
+        f"{lost}\nMend it, or join a server that runs elsewhere with analyst.base_url; a run that "
+        "had begun goes on with ckpt_path=last."
+    )

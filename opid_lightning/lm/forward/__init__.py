@@ -1,0 +1,1 @@
+"""One forward pass: layouts of rows, attention, log-probs."""

@@ -1,0 +1,1 @@
+"""Models and tokenizers as folders: found, loaded, checked and written."""

@@ -1,0 +1,1 @@
+"""Between text and token ids: chat templates, special tokens, and whether they fit."""

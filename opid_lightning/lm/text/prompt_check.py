@@ -1,0 +1,118 @@
+"""Whether tokenizer, chat template and environment fit together: one check, before anything is
+sampled, on the first prompt that a policy is given."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from opid_lightning.files.omissions import warn_once
+from opid_lightning.lm.policy import stop_ids
+from opid_lightning.lm.text.chat import ChatEncoder
+from opid_lightning.lm.text.chat_template import TODAY, ChatTemplate
+from opid_lightning.types import Policy, TokenIds
+
+_log = logging.getLogger(__name__)
+_CLOSED = re.compile(r"</([A-Za-z][\w-]*)>")
+_MARKUP = re.compile(r"\s*(<[^<>\s]+>)")
+
+
+@dataclass
+class CheckedEncoder:
+    """Encodes messages, and checks the first of them."""
+
+    policy: Policy
+    thinking: bool | None = None  # as ChatEncoder takes it
+    stop: tuple[str, ...] = ()  # texts that end a response
+    encode: ChatEncoder = field(init=False)
+    _is_checked: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self.encode = ChatEncoder(self.policy.tokenizer, self.thinking)
+
+    def __call__(self, message: str) -> TokenIds:
+        ids = self.encode(message)
+        if not self._is_checked:
+            self._check(message, ids)
+            self._is_checked = True
+        return ids
+
+    def _check(self, message: str, ids: TokenIds) -> None:
+        check_message_is_shown(self.encode, message)
+        check_tags_survive(self.encode, message)
+        check_reply_is_open(self.policy, self.encode.template, ids)
+        check_turn_ends(self.encode, self.stop)
+        if self.encode.template.writes_the_date:
+            warn_once(
+                _log,
+                f"the chat template of {self.encode.tokenizer.name_or_path!r} writes today's date. "
+                f"It is given {TODAY:%d %b %Y} on all days, so that prompts stay the same.",
+            )
+
+
+def check_message_is_shown(encode: ChatEncoder, message: str) -> None:
+    """Raises ValueError where a prompt does not hold what the environment has to say."""
+    shown = encode.template.prompt(encode.without_control_tokens(message))
+    if encode.without_control_tokens(message).strip() not in shown:
+        raise ValueError(
+            f"the chat template of {_name(encode)} does not show the message: of "
+            f"{message[:80]!r} ... it makes {shown[:160]!r}. It is given texts, not lists of "
+            "content parts: have chat_template.jinja write message['content'] as it is"
+        )
+
+
+def check_tags_survive(encode: ChatEncoder, message: str) -> None:
+    """Raises ValueError where a tag that an environment asks for is a control token.
+
+    A tokenizer of few words may have none for it, as that of a policy for another environment:
+    then a policy may still play, though it cannot say what it is asked to. It is said.
+    """
+    control = set(encode.vocabulary.control.values())
+    for tag in sorted(tags_asked_for(message) - encode.vocabulary.named):
+        if tag in control:
+            raise ValueError(
+                f"the environment asks for {tag}, which the tokenizer of {_name(encode)} has as a "
+                "control token, so that no response could hold it: add both the opening and the "
+                "closing tag to it, or neither"
+            )
+        ids = encode.tokenizer(tag, add_special_tokens=False).input_ids
+        if tag not in (read := encode.vocabulary.text(ids)):
+            warn_once(
+                _log,
+                f"the environment asks for {tag}, which the tokenizer of {_name(encode)} reads as "
+                f"{read!r}: no response can hold it. Take a policy whose tokenizer has all words.",
+            )
+
+
+def tags_asked_for(message: str) -> set[str]:
+    """Those that the message opens and closes; a lone `<br>` is part of what is seen."""
+    names = set(_CLOSED.findall(message))
+    return {tag for name in names for tag in (f"<{name}>", f"</{name}>") if f"<{name}>" in message}
+
+
+def check_reply_is_open(policy: Policy, template: ChatTemplate, prompt_ids: TokenIds) -> None:
+    """Raises ValueError where a prompt ends with a turn, and lacks what a reply begins with."""
+    if prompt_ids[-1] in stop_ids(policy) and template.lacks_opening:
+        raise ValueError(
+            f"the chat template of {policy.tokenizer.name_or_path!r} opens no reply: its prompt "
+            f"ends with {policy.tokenizer.decode(prompt_ids[-8:])!r}, the end of a turn. Have "
+            "chat_template.jinja write how a reply begins where add_generation_prompt is true"
+        )
+
+
+def check_turn_ends(encode: ChatEncoder, stop: Sequence[str]) -> None:
+    """Raises ValueError where a reply would end with a text that ends nothing."""
+    end = encode.template.end_of_turn
+    marked = _MARKUP.match(end)
+    if encode.template.end_id is None and marked and not any(text in end for text in stop):
+        raise ValueError(
+            f"the chat template of {_name(encode)} ends a turn with {marked[1]}, which is no "
+            "special token of the tokenizer, so that every response would run to its limit: add "
+            f"rollout.stop=[{marked[1]}], or make it a special token of the model"
+        )
+
+
+def _name(encode: ChatEncoder) -> str:
+    return repr(encode.tokenizer.name_or_path)

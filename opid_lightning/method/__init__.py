@@ -1,0 +1,1 @@
+"""The method: what a reader of the paper opens."""

@@ -1,0 +1,1 @@
+"""Playing tasks with a policy."""

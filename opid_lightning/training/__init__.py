@@ -1,0 +1,1 @@
+"""What Lightning trains: module, data module, hooks, loggers, strategies."""

@@ -1,0 +1,242 @@
+"""Strategies that share the parameters of policy, snapshot and reference out among ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast, runtime_checkable
+
+import torch
+from lightning.pytorch.plugins.precision import FSDPPrecision
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, Strategy
+from torch.distributed.constants import default_pg_timeout
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from opid_lightning.files.atomic import DRAFT
+from opid_lightning.lm.sharding import shard, wrap
+from opid_lightning.ranks import Ranks
+from opid_lightning.training.checkpoints.files import plain_values
+from opid_lightning.training.checkpoints.shard_folders import (
+    SHARDS_OF,
+    check_sealed,
+    replace_folder,
+    seal,
+)
+
+
+@runtime_checkable
+class Shards(Protocol):
+    """A strategy under which `configure_model` has its models sharded."""
+
+    def shard(self, model: torch.nn.Module) -> torch.nn.Module: ...
+
+
+class FSDP2(ModelParallelStrategy):
+    """`fully_shard` over all ranks, on GPUs or CPUs.
+
+    Args:
+        save_distributed_checkpoint: write a folder with each rank's shards, which any number of
+            ranks reads under this strategy, in place of one file, which every strategy reads and
+            which rank 0 assembles in the host's memory.
+        cpu_offload: keep parameters, gradients and the optimizer's state in the host's memory.
+        parameter_dtype: in which blocks are gathered and computed; gradients are summed and the
+            optimizer steps in float32 either way. Null: as they are, with `trainer.precision`
+            alone deciding.
+        process_group_backend: null is nccl on GPUs (with gloo where offloaded), gloo on CPUs.
+        timeout: of a collective. Ranks wait for the slowest one's rollout.
+    """
+
+    shards_of = "fsdp2"
+
+    def __init__(
+        self,
+        save_distributed_checkpoint: bool = False,
+        cpu_offload: bool = False,
+        parameter_dtype: Literal["bfloat16", "float16"] | None = None,
+        process_group_backend: str | None = None,
+        timeout: timedelta | None = default_pg_timeout,
+    ) -> None:
+        super().__init__(
+            save_distributed_checkpoint=save_distributed_checkpoint,
+            process_group_backend=process_group_backend,
+            timeout=timeout,
+        )
+        self.cpu_offload = cpu_offload
+        self.parameter_dtype = parameter_dtype
+
+    def setup_environment(self) -> None:
+        # By itself, Lightning would split every tensor over the devices of a node.
+        self._data_parallel_size = self.num_nodes * self.num_processes
+        self._tensor_parallel_size = 1
+        super().setup_environment()
+
+    def _get_process_group_backend(self) -> str:
+        if self.cpu_offload and self.root_device.type == "cuda" and not self.process_group_backend:
+            return "cpu:gloo,cuda:nccl"  # norms of offloaded gradients are summed on the CPU
+        return super()._get_process_group_backend()
+
+    def shard(self, model: torch.nn.Module) -> torch.nn.Module:
+        precision = MixedPrecisionPolicy()
+        if self.parameter_dtype:
+            dtype = getattr(torch, self.parameter_dtype)
+            precision = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+        return shard(model, self.device_mesh["data_parallel"], precision, self.cpu_offload)
+
+    def model_to_device(self) -> None:
+        if not self.cpu_offload:  # else every block comes by itself, when it is needed
+            super().model_to_device()
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None
+    ) -> None:
+        if not self._save_distributed_checkpoint:
+            super().save_checkpoint(checkpoint, filepath, storage_options)
+            return
+        path = Path(self.broadcast(filepath))
+        checkpoint[SHARDS_OF] = self.shards_of
+        draft = path.with_name(f"{DRAFT}{path.name}")
+        super().save_checkpoint(checkpoint, draft, storage_options)
+        self.barrier()
+        seal(draft, ranks_in(self))
+        if self.is_global_zero:
+            replace_folder(path, draft)
+        self.barrier()
+
+    def load_checkpoint(
+        self, checkpoint_path: str | Path, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Weights and plain values alone, whatever the caller and the environment say."""
+        check_fits(self, checkpoint_path)
+        with self._policy_alone():
+            return super().load_checkpoint(checkpoint_path, weights_only=True)
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        with self._policy_alone():
+            return super().optimizer_state(optimizer)
+
+    @contextmanager
+    def _policy_alone(self) -> Iterator[None]:
+        """Lightning counts every parameter; checkpoints hold those that are trained."""
+        whole, self.model = self.model, PolicyAlone(self.model)
+        try:
+            yield
+        finally:
+            self.model = whole
+
+
+class PolicyAlone(torch.nn.Module):
+    """What OPIDModule trains, under the names of its state dict, without the other models."""
+
+    def __init__(self, module: Any) -> None:
+        super().__init__()
+        self.model = module.model
+        self.names = module.state_dict().keys()
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        state = super().state_dict(*args, **kwargs)
+        return {name: state[name] for name in self.names}
+
+    def named_parameters(self, *args: Any, **kwargs: Any) -> Iterator[tuple[str, Parameter]]:
+        """Those that are trained, in the order in which the optimizer counts them."""
+        named = super().named_parameters(*args, **kwargs)
+        return ((name, parameter) for name, parameter in named if parameter.requires_grad)
+
+
+class FSDP(FSDPStrategy):
+    """FullyShardedDataParallel, the older of torch's two ways, for GPUs.
+
+    Args:
+        state_dict_type: `sharded` or `full`, as FSDP2's `save_distributed_checkpoint`.
+        cpu_offload: keep parameters, gradients and the optimizer's state in the host's memory.
+        sharding_strategy: what is shared out: FULL_SHARD parameters, gradients and the optimizer's
+            state, SHARD_GRAD_OP all but parameters.
+        timeout: of a collective. Ranks wait for the slowest one's rollout.
+    """
+
+    shards_of = "fsdp"
+
+    def __init__(
+        self,
+        state_dict_type: Literal["full", "sharded"] = "full",
+        cpu_offload: bool = False,
+        sharding_strategy: Literal["FULL_SHARD", "SHARD_GRAD_OP"] = "FULL_SHARD",
+        timeout: timedelta | None = default_pg_timeout,
+    ) -> None:
+        super().__init__(
+            state_dict_type=state_dict_type,
+            cpu_offload=cpu_offload,
+            sharding_strategy=sharding_strategy,
+            timeout=timeout,
+        )
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None
+    ) -> None:
+        if self._state_dict_type == "sharded":
+            checkpoint[SHARDS_OF] = self.shards_of
+        super().save_checkpoint(checkpoint, filepath, storage_options)
+        if self._state_dict_type == "sharded":
+            self.barrier()
+            seal(Path(self.broadcast(filepath)), ranks_in(self))
+
+    def load_checkpoint(
+        self, checkpoint_path: str | Path, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Lightning reads one file by an unpickler that runs what it holds, so we look first."""
+        check_fits(self, checkpoint_path)
+        return super().load_checkpoint(checkpoint_path, weights_only=True)
+
+    def _configure_launcher(self) -> None:
+        self.check_device()
+        self.precision_plugin = BatchesAsTheyAre(self.precision_plugin.precision)  # type: ignore[arg-type]
+        super()._configure_launcher()
+
+    def check_device(self) -> None:
+        if self.root_device.type != "cuda":
+            raise ValueError(
+                f"strategy=fsdp needs CUDA, and trainer.accelerator gave {self.root_device.type}: "
+                "take strategy=fsdp2, which shards on CPUs as well"
+            )
+
+    def shard(self, model: torch.nn.Module) -> torch.nn.Module:
+        return wrap(
+            model,
+            init_device_mesh(self.root_device.type, (self.world_size,)),
+            self.root_device,
+            self.mixed_precision_config,
+            self.cpu_offload,
+            self.sharding_strategy,
+        )
+
+
+class BatchesAsTheyAre(FSDPPrecision):
+    """Does not convert what comes from the data module: it is frozen, and float32 is meant."""
+
+    def convert_input(self, data: Any) -> Any:
+        return data
+
+
+def check_fits(strategy: Strategy, checkpoint: str | Path) -> None:
+    """Raises where it is damaged, holds more than plain values, or is of another policy."""
+    if Path(checkpoint).is_dir():
+        check_sealed(Path(checkpoint), ranks_in(strategy))
+    values, module = plain_values(checkpoint), cast(Any, strategy.lightning_module)
+    module.check_fits(values)
+
+
+def ranks_in(strategy: Any) -> Ranks:
+    return Ranks(strategy.global_rank, strategy.world_size)
+
+
+def check_adapts(strategy: Strategy) -> None:
+    """Raises for the one strategy under which no adapter was ever trained."""
+    if isinstance(strategy, FSDP):
+        raise ValueError(
+            "policy.lora is not made for strategy=fsdp, whose checkpoints want all weights: take "
+            "strategy=fsdp2, or ddp, which keeps the frozen weights whole on every GPU"
+        )
