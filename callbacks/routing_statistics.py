@@ -113,8 +113,8 @@ def warning_of_size(metrics: Mapping[str, float]) -> str:
     return (
         f"the skill term is {ratio:.2%} of the outcome term in size "
         "(advantage/skill_to_outcome_ratio), so the run trains as it would without skills. "
-        "advantage.target_ratio=0.1 makes it a tenth, however large the deltas are; a higher "
-        "advantage.episode_weight and advantage.step_weight scale it as it is"
+        "method.rule.target_ratio=0.1 makes it a tenth, however large the deltas are; a higher "
+        "method.rule.episode_weight and method.rule.step_weight scale it as it is"
     )
 
 

@@ -11,6 +11,7 @@ from opid_lightning.gate import check_any_step
 from opid_lightning.method.advantage import Advantage
 from opid_lightning.method.batching import Batching
 from opid_lightning.method.injection import Injection
+from opid_lightning.method.method import Method
 from opid_lightning.method.routing import Routing
 from opid_lightning.method.scoring import score_rows
 from opid_lightning.protocols import (
@@ -48,14 +49,16 @@ class Actors:
 
 @dataclass(frozen=True)
 class Iteration:
-    """Rollout, hindsight, routing, injection, re-scoring, advantage.
+    """Rollout, hindsight, routing, injection, re-scoring, advantage, credit.
 
     1. Rollout     groups of attempts at each task, by the policy
     2. Hindsight   skills on the finished trajectories: `E` for episodes, `S` for critical steps
     3. Routing     the step's skill where there is one, else the episode's
     4. Injection   the prompt with that skill in it
     5. Scoring     log-probs of each response by the old policy, with and without the skill
-    6. Advantage   the outcome's, plus `lambda * (log pi_old(y | h~) - log pi_old(y | h))`
+    6. Advantage   of each step, by its outcome beside those of its group
+    7. Credit      of each token: the method's rule on the advantage and
+                   `delta = log pi_old(y | h~) - log pi_old(y | h)`; OPID adds `lambda * delta`
     """
 
     rollout: Rollout
@@ -63,6 +66,7 @@ class Iteration:
     injection: Injection
     batching: Batching
     advantage: Advantage
+    method: Method
     hindsight: HindsightSource = no_hindsight
 
     def __call__(
@@ -98,7 +102,7 @@ class Iteration:
         old, reference = actors.old, actors.reference
         with actors.precision():
             scored = score_rows(old, reference, rows, plan, temperature, listener, layout, ranks)
-        samples = self.advantage(scored)
+        samples = self.method(scored, self.advantage(scored), number)
         lost = sum(lost_parts, Counter())
         sampler_metrics = mean_over_ranks(metrics)
         return Experience(

@@ -280,13 +280,21 @@ class ScoredStep:
 
 
 @dataclass(frozen=True)
+class RowAdvantages:
+    """What the outcomes say of each step of an iteration, in float64."""
+
+    outcome: Float[Tensor, " B"]  # A_ep
+    state: Float[Tensor, " B"]  # GiGPO's, already weighted
+
+
+@dataclass(frozen=True)
 class Sample:
-    """A scored step with the terms of its advantage: `A = A_ep + w * A_state + lambda * delta`."""
+    """A scored step with the terms of its advantage, of which OPID's is `lambda * delta`."""
 
     scored: ScoredStep
     outcome_advantage: float  # A_ep, one number a row
     state_advantage: float  # GiGPO's, already weighted
-    skill_advantage: Float[Tensor, " R"]  # w_ep * delta_ep + w_step * delta_step
+    skill_advantage: Float[Tensor, " R"]  # what the method's rule adds to both
 
     @property
     def advantages(self) -> Float[Tensor, " R"]:

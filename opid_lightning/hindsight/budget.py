@@ -25,7 +25,7 @@ class Budget:
                 getattr(self, name),
                 above=0,
                 or_null=True,
-                hint="for no skills at all: advantage=grpo",
+                hint="for no skills at all: method=grpo",
             )
 
     def exceeded_by(self, spent: Usage) -> str:

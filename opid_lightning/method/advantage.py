@@ -1,4 +1,4 @@
-"""The advantage of every response token: outcome, state and skill terms (paper, section 3.3)."""
+"""The advantage of every step by its outcome, and by its state (GRPO, GiGPO)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ from opid_lightning.method.outcome import (
     penalties,
 )
 from opid_lightning.method.returns import discounted_returns
-from opid_lightning.method.rows import Rows, check_logprobs
-from opid_lightning.method.skill_advantage import skill_advantages
+from opid_lightning.method.rows import Rows
 from opid_lightning.method.state_groups import state_groups
-from opid_lightning.types import SKILL_LEVELS, Sample, ScoredStep, SkillLevel
+from opid_lightning.types import RowAdvantages, ScoredStep
 from opid_lightning.value_checks import check_range, check_word
 
 
 @dataclass(frozen=True)
 class Advantage:
-    """`A = A_outcome + state_weight * A_state + lambda * delta` of each row and token.
+    """`A_outcome + state_weight * A_state` of each row; a rule adds what hindsight says.
 
     A row's score is its trajectory's reward. The defaults are the paper's; the reference code
     takes `over="steps"`, `deviation="unbiased"`, `single_member="raw"` and the penalty before
@@ -42,17 +41,6 @@ class Advantage:
     divide_by_length: bool = False  # a row's score is the trajectory's reward per step
     invalid_action_penalty: float = 0.0
     penalty_after_normalisation: bool = True
-    episode_weight: float = 0.001
-    step_weight: float = 0.001
-    # Scales the skill term so that mean |lambda * delta| is this share of `outcome_scale`, over
-    # the tokens of trajectories of which a skill scored anything.
-    target_ratio: float | None = None
-    # The usual mean |A_outcome + w * A_state| of groups that do not tie: about 1 with `mean_std`,
-    # about 0.4 of a win's reward with `mean`. A setting, as the batch's own mean is 0 where all
-    # groups tie, which is where the skill term is the only signal.
-    outcome_scale: float = 1.0
-    normalise_delta: bool = False
-    clip_delta: float | None = None
     state_weight: float = 0.0  # GiGPO's step advantage
     gamma: float = 0.95
     state_similarity: float | None = None  # from which ratio on observations count as the same
@@ -62,16 +50,13 @@ class Advantage:
         check_word("advantage.over", self.over, ("trajectories", "steps"))
         check_word("advantage.deviation", self.deviation, ("population", "unbiased"))
         check_word("advantage.single_member", self.single_member, ("zero", "raw"))
-        for name in ("invalid_action_penalty", "episode_weight", "step_weight", "state_weight"):
+        for name in ("invalid_action_penalty", "state_weight"):
             check_range(f"advantage.{name}", getattr(self, name), at_least=0, hint="0 turns it off")
         check_range("advantage.epsilon", self.epsilon, above=0)
         check_range("advantage.gamma", self.gamma, at_least=0, at_most=1)
-        for name in ("target_ratio", "clip_delta"):
-            check_range(f"advantage.{name}", getattr(self, name), above=0, or_null=True)
         check_range(
             "advantage.state_similarity", self.state_similarity, above=0, below=1, or_null=True
         )
-        check_range("advantage.outcome_scale", self.outcome_scale, above=0)
 
     def check_group_size(self, group_size: int) -> None:
         """Raises where a group is too small to compare its members."""
@@ -84,24 +69,13 @@ class Advantage:
             "nothing is learned; set rollout.group_size to at least 2 (the paper: 8)"
         )
 
-    def weight(self, level: SkillLevel) -> float:
-        return self.episode_weight if level == "episode" else self.step_weight
-
-    def needs(self, level: SkillLevel) -> bool:
-        """Whether steps must be scored with skills of this level."""
-        return self.weight(level) > 0
-
-    def __call__(self, steps: Sequence[ScoredStep]) -> tuple[Sample, ...]:
-        """The samples of all steps of an iteration, given in the order played."""
-        check_logprobs(steps)
+    def __call__(self, steps: Sequence[ScoredStep]) -> RowAdvantages:
+        """The outcome and state terms of all steps of an iteration, in the order given."""
         rows = Rows(steps)
         scores = episode_scores(rows.episode_rewards, rows.episode_lengths, self.divide_by_length)
         lost = penalties(rows.is_valid, self.invalid_action_penalty)
         outcome = self.outcome(scores, lost, rows.tasks, rows.trajectories)
-        state = self._state_term(rows, lost)
-        skill = self._skill_term(rows)
-        terms = zip(steps, outcome.tolist(), state.tolist(), skill, strict=True)
-        return tuple(Sample(*row) for row in terms)
+        return RowAdvantages(outcome, self._state_term(rows, lost))
 
     def outcome(
         self,
@@ -141,39 +115,3 @@ class Advantage:
             returns = returns - lost
         groups = state_groups(rows.tasks, rows.observations, self.state_similarity)
         return self.state_weight * self.state(returns, groups)
-
-    def _skill_term(self, rows: Rows) -> Sequence[Float[Tensor, " _"]]:
-        """`lambda * delta` of each row: exactly 0 where no skill was scored."""
-        term = [torch.zeros_like(step.old_logprobs) for step in rows.steps]
-        for level in filter(self.needs, SKILL_LEVELS):
-            scored = rows.scored_with(level)
-            for row, advantages in zip(scored, self._deltas(rows, scored, level), strict=True):
-                term[row] += self.weight(level) * advantages
-        if self.target_ratio is None:
-            return term
-        compared = [term[row] for row in rows.of_scored_trajectories]
-        scale = relative_scale(compared, self.target_ratio * self.outcome_scale)
-        return [scale * part for part in term]
-
-    def _deltas(
-        self, rows: Rows, scored: Sequence[int], level: SkillLevel
-    ) -> Sequence[Float[Tensor, " _"]]:
-        """Of these rows, before their weight; normalised over the tokens of all of them."""
-        if not scored:
-            return ()
-        steps = [rows.steps[row] for row in scored]
-        deltas = skill_advantages(
-            torch.cat([step.skill_logprobs[level] for step in steps]),
-            torch.cat([step.old_logprobs for step in steps]),
-            None,
-            self.normalise_delta,
-            self.clip_delta,
-            self.epsilon,
-        )
-        return torch.split(deltas, Rows(steps).response_lengths)
-
-
-def relative_scale(term: Sequence[Float[Tensor, " _"]], wanted: float) -> float:
-    """The factor at which mean |term| over tokens is the wanted size; 0 where there is no term."""
-    size = sum(part.abs().sum().item() for part in term)
-    return wanted * sum(part.numel() for part in term) / size if size else 0.0

@@ -1,4 +1,4 @@
-"""The loss of a micro-batch: surrogate, KL to the reference, entropy, auxiliary distillation."""
+"""The loss of a micro-batch: surrogate, KL to the reference, entropy, and the rule's own term."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from opid_lightning.method.losses.aggregation import AGGREGATIONS, aggregate
-from opid_lightning.method.losses.distillation import DISTILLATION_MODES, distillation
 from opid_lightning.method.losses.kl import KL_ESTIMATORS, kl_estimates
 from opid_lightning.method.losses.mismatch import MISMATCH_CORRECTIONS, Mismatch, mismatch_weights
 from opid_lightning.method.losses.surrogate import Surrogate, gspo_surrogate, ppo_surrogate
+from opid_lightning.method.rules.rule import Rule
 from opid_lightning.types import Batch
 from opid_lightning.value_checks import check_range, check_word
 
@@ -33,7 +33,7 @@ class LossTerms:
 
 @dataclass(frozen=True)
 class Loss:
-    """`surrogate + kl_weight * KL - entropy_weight * H + distillation_weight * distillation`."""
+    """`policy_weight * surrogate + kl_weight * KL - entropy_weight * H`, plus the rule's loss."""
 
     surrogate: Literal["ppo", "gspo"] = "ppo"
     clip_low: float = 0.2
@@ -46,9 +46,7 @@ class Loss:
     kl_weight: float = 0.01
     kl_estimator: Literal["k1", "k2", "k3", "abs"] = "k3"
     entropy_weight: float = 0.0
-    distillation_weight: float = 0.0
-    distillation_mode: Literal["delta", "importance"] = "delta"
-    distillation_clip: float | None = None
+    policy_weight: float = 1.0  # of the surrogate; 0 trains on the other terms alone
     # Where the sampler is another engine than the trainer (method/losses/mismatch.py). The ratio of
     # the surrogate is to the trainer's own old log-probs in any case.
     mismatch: Literal["none", "truncate", "mask"] = "none"
@@ -58,15 +56,13 @@ class Loss:
         check_word("loss.surrogate", self.surrogate, ("ppo", "gspo"))
         check_word("loss.aggregation", self.aggregation, AGGREGATIONS)
         check_word("loss.kl_estimator", self.kl_estimator, KL_ESTIMATORS)
-        check_word("loss.distillation_mode", self.distillation_mode, DISTILLATION_MODES)
         check_range("loss.clip_low", self.clip_low, at_least=0, at_most=1)
         check_range("loss.clip_high", self.clip_high, at_least=0)
         check_range("loss.dual_clip", self.dual_clip, above=1)
-        for name in ("kl_weight", "entropy_weight", "distillation_weight"):
+        for name in ("policy_weight", "kl_weight", "entropy_weight"):
             check_range(f"loss.{name}", getattr(self, name), at_least=0, hint="0 turns it off")
         check_word("loss.mismatch", self.mismatch, MISMATCH_CORRECTIONS)
         check_range("loss.mismatch_cap", self.mismatch_cap, above=1)
-        check_range("loss.distillation_clip", self.distillation_clip, above=0, or_null=True)
 
     @property
     def needs_reference(self) -> bool:
@@ -81,6 +77,8 @@ class Loss:
         logprobs: Float[Tensor, "B R"],
         entropy: Float[Tensor, "B R"] | None,
         batch: Batch,
+        rule: Rule = Rule(),
+        iteration: int = 0,
     ) -> LossTerms:
         """The loss is scaled up by the number of micro-batches, as Lightning divides by it."""
         # What stands at padding must not even be differentiated: infinity times 0 is NaN.
@@ -90,6 +88,8 @@ class Loss:
         )
         surrogate = self._surrogate(logprobs, batch, mismatch)
         terms = list(self._terms(surrogate, logprobs, entropy, batch))
+        if (losses := rule_losses(rule, logprobs, batch, iteration)) is not None:
+            terms.append(("rule", 1.0, self._over_routed(losses, batch)))
         loss = torch.stack([weight * value for _, weight, value in terms]).sum()
         watched = {name: value.detach() for name, _, value in terms}
         watched |= _statistics(logprobs.detach(), surrogate, mismatch, batch)
@@ -116,7 +116,7 @@ class Loss:
         """Name, weight and value of each term of the loss."""
         mask, totals = batch.response_mask, batch.totals
         how = "seq-mean-token-mean" if self.surrogate == "gspo" else self.aggregation
-        yield "policy", 1.0, aggregate(surrogate.losses, mask, how, totals)
+        yield "policy", self.policy_weight, aggregate(surrogate.losses, mask, how, totals)
         if self.needs_reference:
             kl = self._kl(logprobs, batch)
             yield "kl", self.kl_weight, aggregate(kl, mask, self.aggregation, totals)
@@ -126,8 +126,6 @@ class Loss:
                 torch.where(mask.bool(), entropy, 0.0), mask, self.aggregation, totals
             )
             yield "entropy", -self.entropy_weight, value
-        if self.distillation_weight > 0:
-            yield "distillation", self.distillation_weight, self._distillation(logprobs, batch)
 
     def _kl(self, logprobs: Float[Tensor, "B R"], batch: Batch) -> Float[Tensor, "B R"]:
         if batch.reference_logprobs is None:
@@ -137,17 +135,31 @@ class Loss:
             )
         return kl_estimates(logprobs, batch.reference_logprobs, self.kl_estimator)
 
-    def _distillation(self, logprobs: Float[Tensor, "B R"], batch: Batch) -> Float[Tensor, ""]:
-        losses = distillation(
-            logprobs,
-            batch.old_logprobs,
-            batch.skill_logprobs,
-            self.distillation_mode,
-            self.distillation_clip,
-        ).losses
-        # A mean over tokens is over those that a skill scored, as in the reference.
+    def _over_routed(self, losses: Float[Tensor, "B R"], batch: Batch) -> Float[Tensor, ""]:
+        """A mean over tokens is over those that a skill scored, as in the reference."""
         totals = replace(batch.totals, num_tokens=batch.totals.num_routed_tokens)
         return aggregate(losses, batch.routed_mask, self.aggregation, totals)
+
+
+def rule_losses(
+    rule: Rule, logprobs: Float[Tensor, "B R"], batch: Batch, iteration: int
+) -> Float[Tensor, "B R"] | None:
+    """The rule's own losses, of tokens that a skill scored alone; None where it has none."""
+    mask = batch.routed_mask
+    routed = [
+        torch.where(mask.bool(), values, 0.0)
+        for values in (logprobs, batch.old_logprobs, batch.skill_logprobs)
+    ]
+    logprobs, old, teacher = routed
+    losses = rule.loss(logprobs, old, teacher, mask, iteration)
+    if losses is not None and (not isinstance(losses, Tensor) or losses.shape != mask.shape):
+        shape = list(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        raise ValueError(
+            f"{type(rule).__module__}.{type(rule).__qualname__}.loss returned {shape}; expected a "
+            f"tensor of shape {list(mask.shape)}, a number for each response token, or None. Fix "
+            "the rule."
+        )
+    return None if losses is None else torch.where(mask.bool(), losses, 0.0)
 
 
 def _statistics(

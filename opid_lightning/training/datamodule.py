@@ -18,6 +18,7 @@ from opid_lightning.lm.text.prompt_check import CheckedEncoder
 from opid_lightning.method.advantage import Advantage
 from opid_lightning.method.batching import Batching
 from opid_lightning.method.injection import Injection
+from opid_lightning.method.method import Method
 from opid_lightning.method.routing import Routing
 from opid_lightning.protocols import Environment, HindsightSource, Sampler, Split, no_hindsight
 from opid_lightning.ranks import Ranks
@@ -58,7 +59,8 @@ class RolloutDataModule(lightning.LightningDataModule):
         rollout: how tasks are played.
         routing: which skill each step is scored with.
         batching: how rows become optimizer steps and micro-batches.
-        advantage: outcome and skill advantages.
+        advantage: the advantage of each step by its outcome.
+        method: what becomes of it and of the skills: the credit of each token.
         evaluation: how the evaluation sets are played.
         workers: processes in which sessions live, if any.
         tasks_per_iteration: tasks an iteration, each attempted `rollout.group_size` times.
@@ -73,6 +75,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         routing: Routing,
         batching: Batching,
         advantage: Advantage,
+        method: Method,
         evaluation: Evaluation,
         workers: Workers = Workers(),
         tasks_per_iteration: int = 16,
@@ -87,6 +90,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         self.routing = routing
         self.batching = batching
         self.advantage = advantage
+        self.method = method
         self.evaluation = evaluation
         self.tasks_per_iteration = tasks_per_iteration
         self.seed = seed
@@ -200,7 +204,7 @@ class RolloutDataModule(lightning.LightningDataModule):
 
     def uses(self, level: SkillLevel) -> bool:
         """Whether any weight makes use of skills of this level."""
-        return self.advantage.needs(level) or self.module.loss.distillation_weight > 0
+        return self.method.needs(level)
 
     @property
     def iteration(self) -> Iteration:
@@ -212,7 +216,8 @@ class RolloutDataModule(lightning.LightningDataModule):
         )
         injection = Injection(self.rollout.max_prompt_tokens)
         source = self._hindsight[1] if self._hindsight else no_hindsight
-        return Iteration(self.rollout, routing, injection, self.batching, self.advantage, source)
+        stages = routing, injection, self.batching, self.advantage, self.method
+        return Iteration(self.rollout, *stages, source)
 
     @property
     def tokenizer(self):  # type: ignore[no-untyped-def]

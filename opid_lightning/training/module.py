@@ -16,6 +16,8 @@ from opid_lightning.lm.lora import Unadapted
 from opid_lightning.lm.policy import PolicySource, frozen_copy, load_policy
 from opid_lightning.lm.sharding import clip_gradients, copy_weights, gradient_norm, is_finite
 from opid_lightning.method.loss import Loss
+from opid_lightning.method.rules.additive import Additive
+from opid_lightning.method.rules.rule import Rule
 from opid_lightning.training import evaluation, step_checks, trainer_checks
 from opid_lightning.training.checkpoints import (
     adapter_checkpoint,
@@ -45,6 +47,7 @@ class OPIDModule(lightning.LightningModule):
         policy: where the policy comes from.
         loss: the surrogate, with its regularisers.
         optimizer: makes the optimizer from the policy's parameters.
+        rule: that of the data module's method, which may add a loss of its own.
         warmup_iterations: over how many iterations the learning rate rises to its full value.
         decay: how it falls from there to zero at `trainer.max_epochs`, if at all.
         snapshot: whether the old policy shares the policy's storage or copies it. Scoring ends
@@ -60,6 +63,7 @@ class OPIDModule(lightning.LightningModule):
         policy: PolicySource,
         loss: Loss,
         optimizer: OptimizerCallable = adamw,
+        rule: Rule = Additive(),
         warmup_iterations: int = 0,
         decay: Literal["none", "linear", "cosine"] = "none",
         snapshot: Literal["shared", "copy"] = "shared",
@@ -72,6 +76,8 @@ class OPIDModule(lightning.LightningModule):
         check_optimizer(optimizer)
         self.source = policy
         self.loss = loss
+        self.rule = rule
+        self.iteration = 0
         self.optimizer = optimizer
         self.optimizer_settings: list[optimizer_record.Settings] = []
         check_word("model.decay", decay, DECAYS)
@@ -167,7 +173,7 @@ class OPIDModule(lightning.LightningModule):
         step_checks.check_logprobs_finite(logprobs, batch)
         if batch_idx < self.trainer.accumulate_grad_batches:
             step_checks.check_first_ratio(logprobs, batch, self.max_first_ratio_error)
-        terms = self.loss(logprobs, entropy, batch)
+        terms = self.loss(logprobs, entropy, batch, self.rule, self.iteration)
         step_checks.check_finite("loss", terms.loss, batch.names)
         return {"loss": terms.loss, "logprobs": logprobs.detach(), "metrics": terms.metrics}
 
@@ -218,6 +224,7 @@ class OPIDModule(lightning.LightningModule):
         settings of its own, and Lightning steps schedulers after it has written one, so that a
         resumed run would be one step behind.
         """
+        self.iteration = number
         share = learning_rate_share(
             number, self.trainer.max_epochs or 0, self.warmup_iterations, self.decay
         )

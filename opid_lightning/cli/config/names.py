@@ -15,6 +15,7 @@ PLACES = {
     "routing": "data.routing",
     "batching": "data.batching",
     "advantage": "data.advantage",
+    "method": "data.method",
     "evaluation": "data.evaluation",
     "workers": "data.workers",
     "policy": "model.policy",

@@ -1,0 +1,108 @@
+"""Method: from scored steps and their outcome advantages to the credit of each token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from opid_lightning.method.rows import Rows, check_logprobs
+from opid_lightning.method.rules.rule import Rule
+from opid_lightning.method.skill_advantage import skill_advantages
+from opid_lightning.types import SKILL_LEVELS, RowAdvantages, Sample, ScoredStep, SkillLevel
+from opid_lightning.value_checks import check_range
+
+
+@dataclass(frozen=True)
+class Method:
+    """Computes delta, the shift of log-probs in hindsight, and has the rule make credit of it.
+
+    `delta = log pi_old(y | h~) - log pi_old(y | h)`, summed over levels by the rule's weights.
+    """
+
+    rule: Rule
+    normalise_delta: bool = False  # to mean 0 and deviation 1 over all scored tokens of a level
+    epsilon: float = 1e-6  # beside the deviation
+    clip_delta: float | None = None  # to +-clip, after normalising and before the weight
+
+    def __post_init__(self) -> None:
+        check_range("method.epsilon", self.epsilon, above=0)
+        check_range("method.clip_delta", self.clip_delta, above=0, or_null=True)
+
+    def needs(self, level: SkillLevel) -> bool:
+        """Whether steps must be scored with skills of this level."""
+        return self.rule.weight(level) > 0
+
+    def __call__(
+        self, steps: Sequence[ScoredStep], advantages: RowAdvantages, iteration: int
+    ) -> tuple[Sample, ...]:
+        """The samples of all steps of an iteration, in the order given.
+
+        Raises ValueError where a log-prob is not finite, or what the rule returns is not.
+        """
+        check_logprobs(steps)
+        if not steps:
+            return ()
+        rows = Rows(steps)
+        delta, mask = self.delta(rows)
+        outcome = (advantages.outcome + advantages.state).unsqueeze(-1)
+        credit = self.rule.advantages(outcome, delta, mask, iteration)
+        check_credit(self.rule, credit, delta)
+        terms = zip(steps, advantages.outcome.tolist(), advantages.state.tolist(), strict=True)
+        added = (credit - outcome).float()
+        return tuple(
+            Sample(step, episode, state, added[row, : step.old_logprobs.numel()])
+            for row, (step, episode, state) in enumerate(terms)
+        )
+
+    def delta(self, rows: Rows) -> tuple[Float[Tensor, "B R"], Float[Tensor, "B R"]]:
+        """Delta in float64, exactly 0 where no skill was scored, and where one was."""
+        deltas = [torch.zeros_like(step.old_logprobs) for step in rows.steps]
+        masks = [torch.zeros_like(step.old_logprobs) for step in rows.steps]
+        for level in filter(self.needs, SKILL_LEVELS):
+            scored = rows.scored_with(level)
+            for row, shift in zip(scored, self._shifts(rows, scored, level), strict=True):
+                deltas[row] += self.rule.weight(level) * shift
+                masks[row] = torch.ones_like(shift)
+        return (
+            pad_sequence(deltas, batch_first=True).double(),
+            pad_sequence(masks, batch_first=True).double(),
+        )
+
+    def _shifts(
+        self, rows: Rows, scored: Sequence[int], level: SkillLevel
+    ) -> Sequence[Float[Tensor, " _"]]:
+        """Of these rows, before their weight; normalised over the tokens of all of them."""
+        if not scored:
+            return ()
+        steps = [rows.steps[row] for row in scored]
+        shifts = skill_advantages(
+            torch.cat([step.skill_logprobs[level] for step in steps]),
+            torch.cat([step.old_logprobs for step in steps]),
+            None,
+            self.normalise_delta,
+            self.clip_delta,
+            self.epsilon,
+        )
+        return torch.split(shifts, Rows(steps).response_lengths)
+
+
+def check_credit(rule: Rule, credit: object, delta: Float[Tensor, "B R"]) -> None:
+    """Raises ValueError, naming the rule, unless it returned a finite number for each token."""
+    name = f"{type(rule).__module__}.{type(rule).__qualname__}.advantages"
+    if not isinstance(credit, Tensor) or credit.shape != delta.shape:
+        shape = list(credit.shape) if isinstance(credit, Tensor) else type(credit).__name__
+        raise ValueError(
+            f"{name} returned {shape}; expected a tensor of shape {list(delta.shape)}, a number "
+            "for each response token. Fix the rule."
+        )
+    if not credit.isfinite().all():
+        row, column = (~credit.isfinite()).nonzero()[0].tolist()
+        raise ValueError(
+            f"{name} returned {credit[row, column].item()} for response token {column} of row "
+            f"{row}; expected finite numbers. Fix the rule."
+        )

@@ -1,0 +1,57 @@
+"""An auxiliary loss: raise the tokens that a skill makes likelier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from opid_lightning.method.losses.surrogate import importance_ratio
+from opid_lightning.method.rules.rule import Rule
+from opid_lightning.value_checks import check_range, check_word
+
+MODES = ("delta", "importance")
+
+
+@dataclass(frozen=True)
+class Distillation(Rule):
+    """`scale * -delta * log pi` (delta), or `scale * -delta * ratio` (importance).
+
+    The factor of the log-prob, `delta` or `delta * ratio`, is clipped to `+-clip`; in the second
+    mode a clipped token has no gradient. The outcome advantage stays as it is. From the
+    reference's `compute_opd_loss`.
+    """
+
+    scale: float = 0.01
+    mode: Literal["delta", "importance"] = "delta"
+    clip: float | None = None
+
+    def __post_init__(self) -> None:
+        check_range("method.rule.scale", self.scale, at_least=0, hint="0 turns it off")
+        check_word("method.rule.mode", self.mode, MODES)
+        check_range("method.rule.clip", self.clip, above=0, or_null=True)
+
+    def loss(
+        self,
+        logprobs: Float[Tensor, "B R"],
+        old: Float[Tensor, "B R"],
+        teacher: Float[Tensor, "B R"],
+        mask: Float[Tensor, "B R"],
+        iteration: int,
+    ) -> Float[Tensor, "B R"]:
+        weights = self.weights(logprobs, old, teacher)
+        return self.scale * (-weights * logprobs if self.mode == "delta" else -weights)
+
+    def weights(
+        self,
+        logprobs: Float[Tensor, "B R"],
+        old: Float[Tensor, "B R"],
+        teacher: Float[Tensor, "B R"],
+    ) -> Float[Tensor, "B R"]:
+        """The clipped factor of each token; in the mode `importance` it carries the gradient."""
+        weights = (teacher - old).detach()
+        if self.mode == "importance":
+            weights = weights * importance_ratio(logprobs, old)
+        return weights if self.clip is None else weights.clamp(-self.clip, self.clip)
