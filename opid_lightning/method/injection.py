@@ -29,40 +29,46 @@ class Injection:
     The place is a part of `PromptText`, never a phrase that is searched for, so whatever a
     skill or an observation says cannot move it. The response is not touched.
 
-    A skill prompt longer than `max_prompt_tokens` is not truncated: its level is named in
+    A subclass may write them elsewhere. A skill prompt longer than `max_prompt_tokens` is not truncated: its level is named in
     `over_budget` and not scored. A step skill that does not fit gives way to the route's fallback.
     RoutingStatistics counts such rows as `routing/over_budget`.
     """
 
-    max_prompt_tokens: int = 2048
+    max_prompt_tokens: int | None = None  # None: rollout.max_prompt_tokens
 
     def __post_init__(self) -> None:
-        check_range("Injection.max_prompt_tokens", self.max_prompt_tokens, at_least=1)
+        name, length = "injection.max_prompt_tokens", self.max_prompt_tokens
+        check_range(name, length, at_least=1, or_null=True)
+
+    def with_episode_skill(self, prompt: PromptText, skill: str) -> PromptText:
+        return with_episode_skill(prompt, skill)
+
+    def with_step_skill(self, prompt: PromptText, skill: str) -> PromptText:
+        return with_step_skill(prompt, skill)
 
     def __call__(
         self, trajectory: Trajectory, step: Step, route: Route, encode: Callable[[str], TokenIds]
     ) -> RoutedStep:
-        prompts = prompts_of(step.prompt.text, route)
+        prompts = self.prompts_of(step.prompt.text, route)
         token_ids = {level: encode(prompt.text) for level, prompt in prompts.items()}
         fitting = {level: ids for level, ids in token_ids.items() if self.fits(ids)}
         if "step" in token_ids and "step" not in fitting and route.fallback_skill:
-            fallback = encode(with_episode_skill(step.prompt.text, route.fallback_skill).text)
+            fallback = encode(self.with_episode_skill(step.prompt.text, route.fallback_skill).text)
             fitting |= {"episode": fallback} if self.fits(fallback) else {}
         over_budget = tuple(level for level in token_ids if level not in fitting)
         return RoutedStep(trajectory, step, route, fitting, over_budget)
 
     def fits(self, prompt: TokenIds) -> bool:
-        return len(prompt) <= self.max_prompt_tokens
+        return self.max_prompt_tokens is None or len(prompt) <= self.max_prompt_tokens
 
-
-def prompts_of(plain: PromptText, route: Route) -> dict[SkillLevel, PromptText]:
-    """The prompt of each level that the route names."""
-    prompts: dict[SkillLevel, PromptText] = {}
-    if route.episode_skill:
-        prompts["episode"] = with_episode_skill(plain, route.episode_skill)
-    if route.step_skill:
-        prompts["step"] = with_step_skill(plain, route.step_skill)
-    return prompts
+    def prompts_of(self, plain: PromptText, route: Route) -> dict[SkillLevel, PromptText]:
+        """The prompt of each level that the route names."""
+        prompts: dict[SkillLevel, PromptText] = {}
+        if route.episode_skill:
+            prompts["episode"] = self.with_episode_skill(plain, route.episode_skill)
+        if route.step_skill:
+            prompts["step"] = self.with_step_skill(plain, route.step_skill)
+        return prompts
 
 
 def with_episode_skill(prompt: PromptText, skill: str) -> PromptText:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import lightning
 import torch
@@ -42,6 +42,8 @@ from opid_lightning.training.trainer_checks import (
 from opid_lightning.types import Batch, Experience, SkillLevel, Task
 from opid_lightning.value_checks import check_range
 
+_Stage = TypeVar("_Stage", Rollout, Routing, Injection)
+
 if TYPE_CHECKING:
     from opid_lightning.training.module import OPIDModule
 
@@ -58,6 +60,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         sampler: the engine that samples responses.
         rollout: how tasks are played.
         routing: which skill each step is scored with.
+        injection: where a prompt has its skill.
         batching: how rows become optimizer steps and micro-batches.
         advantage: the advantage of each step by its outcome.
         method: what becomes of it and of the skills: the credit of each token.
@@ -77,6 +80,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         advantage: Advantage,
         method: Method,
         evaluation: Evaluation,
+        injection: Injection = Injection(),
         workers: Workers = Workers(),
         tasks_per_iteration: int = 16,
         seed: int = 0,
@@ -88,6 +92,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         self.sampler = sampler
         self.rollout = within(rollout, workers)
         self.routing = routing
+        self.injection = injection
         self.batching = batching
         self.advantage = advantage
         self.method = method
@@ -209,12 +214,15 @@ class RolloutDataModule(lightning.LightningDataModule):
     @property
     def iteration(self) -> Iteration:
         """The stages, with a skill level routed to only where a weight makes use of it."""
-        routing = dataclasses.replace(
+        routing = with_settings(
             self.routing,
             episode_enabled=self.routing.episode_enabled and self.uses("episode"),
             step_enabled=self.routing.step_enabled and self.uses("step"),
         )
-        injection = Injection(self.rollout.max_prompt_tokens)
+        injection = self.injection
+        if injection.max_prompt_tokens is None:
+            limit = self.rollout.max_prompt_tokens
+            injection = with_settings(injection, max_prompt_tokens=limit)
         source = self._hindsight[1] if self._hindsight else no_hindsight
         stages = routing, injection, self.batching, self.advantage, self.method
         return Iteration(self.rollout, *stages, source)
@@ -243,7 +251,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         """Plays each task with the weights of now, always with `evaluation.seed`."""
         assert self.trainer is not None
         split, tasks = part
-        play = dataclasses.replace(
+        play = with_settings(
             self.rollout,
             group_size=self.evaluation.attempts,
             temperature=self.evaluation.temperature,
@@ -278,6 +286,14 @@ class RolloutDataModule(lightning.LightningDataModule):
             self.worker_env.close()
 
 
+def with_settings(stage: _Stage, **settings: Any) -> _Stage:
+    """The stage with other settings, of whatever subclass it is."""
+    other = copy.copy(stage)
+    for name, value in settings.items():
+        object.__setattr__(other, name, value)
+    return other
+
+
 def within(rollout: Rollout, workers: Workers) -> Rollout:
     """The rollout with no more live sessions than there are processes for."""
     if not 0 < workers.num_processes < rollout.max_concurrent:
@@ -286,4 +302,4 @@ def within(rollout: Rollout, workers: Workers) -> Rollout:
         f"workers.num_processes={workers.num_processes}: so many games are played at once, and not "
         f"rollout.max_concurrent={rollout.max_concurrent}."
     )
-    return dataclasses.replace(rollout, max_concurrent=workers.num_processes)
+    return with_settings(rollout, max_concurrent=workers.num_processes)

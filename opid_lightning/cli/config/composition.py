@@ -25,6 +25,7 @@ from opid_lightning.cli.errors import UsageError, nearest
 OF_THE_REFERENCE = re.compile(r"\$\{reference\.(\w+)\}")
 CLASSES = {  # where a group's choice is an object
     **{name: f"{name}.class_path" for name in ("env", "sampler", "analyst")},
+    "method": "method.rule.class_path",
     "strategy": "trainer.strategy.class_path",
     "logger": "logger.NAME.class_path",
     "callbacks": "callbacks.NAME.class_path",

@@ -6,6 +6,8 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from opid_lightning.cli.config.stages import STAGES, as_object
+
 Tree = dict[str, Any]
 
 PLACES = {
@@ -13,6 +15,7 @@ PLACES = {
     "sampler": "data.sampler",
     "rollout": "data.rollout",
     "routing": "data.routing",
+    "injection": "data.injection",
     "batching": "data.batching",
     "advantage": "data.advantage",
     "method": "data.method",
@@ -42,8 +45,13 @@ def without_init_args(key: str) -> str:
 
 
 def to_places(tree: Tree) -> Tree:
-    """Puts each short name where Lightning CLI expects it; the analyst goes with its callback."""
+    """Puts each short name where Lightning CLI expects it; the analyst goes with its callback.
+
+    Every stage is an object then, of its own class unless the tree names another.
+    """
     placed = copy.deepcopy({key: value for key, value in tree.items() if key not in PLACES})
+    stages = {name: as_object(tree.get(name, {}), path) for name, path in STAGES.items()}
+    tree = {**tree, **stages}
     for name in PLACES.keys() & tree.keys():
         if name != "analyst" or "skill_extraction" in tree.get("callbacks", {}):
             set_key(placed, PLACES[name], tree[name])
@@ -83,7 +91,11 @@ def set_key(tree: Tree, key: str, value: Any) -> None:
             node[parent] = {"class_path": present} if is_path_of_class(present) else {}
         node = node[parent]
     node = arguments_of(node, last)
-    if last == "class_path" and node.get(last) not in (None, value):
+    if last == "class_path" and short(".".join(parents)) in STAGES:
+        node["init_args"] = as_object(node, "").get("init_args")  # which the new class takes too
+        for name in node.keys() - {*CLASS_KEYS}:
+            del node[name]
+    elif last == "class_path" and node.get(last) not in (None, value):
         node.pop("init_args", None)
     if isinstance(value, Mapping) and isinstance(node.get(last), dict):
         for name, inner in value.items():

@@ -15,6 +15,7 @@ from opid_lightning.cli.config.names import (
     short,
     value_at,
 )
+from opid_lightning.cli.config.stages import STAGES
 from opid_lightning.cli.errors import UsageError
 
 NAMED_OBJECTS = ("callbacks", "logger")
@@ -38,7 +39,7 @@ def _parts(setting: Setting, settings: Sequence[Setting], tree: Tree) -> Iterato
             if inner.endswith(".class_path"):
                 yield Setting(inner, str(path), setting.typed)
         yield setting
-    elif isinstance(value, str) and _holds_object(key, tree):
+    elif isinstance(value, str) and (_holds_object(key, tree) or _replaces_stage(key, value)):
         path = _full_path(value, value_at(tree, key))
         yield Setting(f"{setting.key}.class_path", path, setting.typed)
     elif (inner_setting := _first_inside(key, settings)) is None:
@@ -55,6 +56,10 @@ def _holds_object(key: str, tree: Tree) -> bool:
     present = value_at(tree, key)
     is_named = key.split(".")[0] in NAMED_OBJECTS and key.count(".") == 1
     return is_named or (isinstance(present, dict) and "class_path" in present)
+
+
+def _replaces_stage(key: str, value: str) -> bool:
+    return key in STAGES and is_path_of_class(value)
 
 
 def _first_inside(key: str, settings: Sequence[Setting]) -> Setting | None:

@@ -16,6 +16,8 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 import yaml
 
+from opid_lightning.cli.config.stages import as_settings
+
 NULLS = ("null", "Null", "NULL", "~")
 QUOTED = re.compile(r"""\s*(".*"|'.*')\s*""", re.S)
 PLAIN = {
@@ -51,7 +53,11 @@ Dumper.add_implicit_resolver("tag:yaml.org,2002:float", LIKE_A_NUMBER, None)
 
 def dumped(tree: Any) -> str:
     return yaml.dump(
-        tree, Dumper=Dumper, default_flow_style=False, allow_unicode=True, sort_keys=False
+        as_settings(tree),
+        Dumper=Dumper,
+        default_flow_style=False,
+        allow_unicode=True,
+        sort_keys=False,
     )
 
 

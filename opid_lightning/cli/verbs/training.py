@@ -18,7 +18,7 @@ from opid_lightning.cli.imports import import_lightning
 import_lightning()
 
 import lightning
-from jsonargparse import Namespace, set_dumper
+from jsonargparse import Namespace, set_dumper, set_parsing_settings
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
@@ -54,9 +54,17 @@ from opid_lightning.cli.trainer_signals import answer_signals
 from opid_lightning.cli.trainer_switches import check_switches
 from opid_lightning.cli.verbs.dry_run import HEADING, DryRunEndedError, DryRunTrainer
 from opid_lightning.cli.verbs.results import results_table
+from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.injection import Injection
+from opid_lightning.method.loss import Loss
+from opid_lightning.method.routing import Routing
+from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.training.checkpoints.shard_folders import check_reads
 from opid_lightning.training.datamodule import RolloutDataModule
 from opid_lightning.training.module import OPIDModule
+
+# Dataclasses of which a user may give a subclass (STAGES).
+set_parsing_settings(subclasses_enabled=[Rollout, Routing, Injection, Advantage, Loss])
 
 # Processes that Lightning starts for further devices read the same command line later, and must
 # not choose another folder by the time of day.

@@ -1,0 +1,33 @@
+"""Stages that a class of the user's own may replace, which are settings alone where none is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+STAGES = {
+    "rollout": "opid_lightning.rollout.rollout.Rollout",
+    "routing": "opid_lightning.method.routing.Routing",
+    "injection": "opid_lightning.method.injection.Injection",
+    "advantage": "opid_lightning.method.advantage.Advantage",
+    "loss": "opid_lightning.method.loss.Loss",
+}
+
+
+def as_object(settings: Any, class_path: str) -> Any:
+    """`{mode: additive}` as `{class_path: ..., init_args: {mode: additive}}`."""
+    if not isinstance(settings, dict):
+        return settings
+    keys = ("class_path", "init_args", "dict_kwargs")
+    plain = {name: value for name, value in settings.items() if name not in keys}
+    given = settings.get("init_args") or {}
+    made = {"class_path": settings.get("class_path", class_path), "init_args": {**plain, **given}}
+    return {**made, **{name: settings[name] for name in keys[2:] if name in settings}}
+
+
+def as_settings(tree: Any) -> Any:
+    """The tree with the settings alone wherever a stage is of the class that it has anyway."""
+    if isinstance(tree, dict):
+        if tree.get("class_path") in STAGES.values() and tree.keys() <= {"class_path", "init_args"}:
+            return as_settings(tree.get("init_args") or {})
+        return {name: as_settings(value) for name, value in tree.items()}
+    return tree
