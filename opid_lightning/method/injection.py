@@ -29,9 +29,9 @@ class Injection:
     The place is a part of `PromptText`, never a phrase that is searched for, so whatever a
     skill or an observation says cannot move it. The response is not touched.
 
-    A subclass may write them elsewhere. A skill prompt longer than `max_prompt_tokens` is not truncated: its level is named in
-    `over_budget` and not scored. A step skill that does not fit gives way to the route's fallback.
-    RoutingStatistics counts such rows as `routing/over_budget`.
+    A subclass may write them elsewhere. A skill prompt longer than `max_prompt_tokens` is not
+    truncated: its level is named in `over_budget` and not scored. A step skill that does not fit
+    gives way to the route's fallback. RoutingStatistics counts such rows as `routing/over_budget`.
     """
 
     max_prompt_tokens: int | None = None  # None: rollout.max_prompt_tokens

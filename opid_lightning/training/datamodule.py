@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
-from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from opid_lightning.envs.workers import WorkerEnvironment, Workers
@@ -33,6 +31,7 @@ from opid_lightning.training.hooks import (
 )
 from opid_lightning.training.implementation_checks import check_implements
 from opid_lightning.training.micro_batches import MicroBatches, loader
+from opid_lightning.training.stage_settings import with_settings, within
 from opid_lightning.training.task_order import iteration_seed, tasks_of_iteration
 from opid_lightning.training.trainer_checks import (
     check_evaluation_is_whole,
@@ -41,8 +40,6 @@ from opid_lightning.training.trainer_checks import (
 )
 from opid_lightning.types import Batch, Experience, SkillLevel, Task
 from opid_lightning.value_checks import check_range
-
-_Stage = TypeVar("_Stage", Rollout, Routing, Injection)
 
 if TYPE_CHECKING:
     from opid_lightning.training.module import OPIDModule
@@ -284,22 +281,3 @@ class RolloutDataModule(lightning.LightningDataModule):
         self.sessions.close()
         if self.worker_env is not None:
             self.worker_env.close()
-
-
-def with_settings(stage: _Stage, **settings: Any) -> _Stage:
-    """The stage with other settings, of whatever subclass it is."""
-    other = copy.copy(stage)
-    for name, value in settings.items():
-        object.__setattr__(other, name, value)
-    return other
-
-
-def within(rollout: Rollout, workers: Workers) -> Rollout:
-    """The rollout with no more live sessions than there are processes for."""
-    if not 0 < workers.num_processes < rollout.max_concurrent:
-        return rollout
-    rank_zero_info(
-        f"workers.num_processes={workers.num_processes}: so many games are played at once, and not "
-        f"rollout.max_concurrent={rollout.max_concurrent}."
-    )
-    return with_settings(rollout, max_concurrent=workers.num_processes)

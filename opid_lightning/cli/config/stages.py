@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pkgutil
 from typing import Any
+
+from jsonargparse import set_parsing_settings
 
 STAGES = {
     "rollout": "opid_lightning.rollout.rollout.Rollout",
@@ -11,6 +14,12 @@ STAGES = {
     "advantage": "opid_lightning.method.advantage.Advantage",
     "loss": "opid_lightning.method.loss.Loss",
 }
+
+
+def accept_subclasses() -> None:
+    """Has jsonargparse take `class_path` for stages; of dataclasses it does not by itself."""
+    stages = [pkgutil.resolve_name(path) for path in STAGES.values()]
+    set_parsing_settings(subclasses_enabled=stages)
 
 
 def as_object(settings: Any, class_path: str) -> Any:

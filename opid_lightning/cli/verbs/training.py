@@ -18,7 +18,7 @@ from opid_lightning.cli.imports import import_lightning
 import_lightning()
 
 import lightning
-from jsonargparse import Namespace, set_dumper, set_parsing_settings
+from jsonargparse import Namespace, set_dumper
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
@@ -30,6 +30,7 @@ from opid_lightning.cli.config.explanation import explain, explain_trainer, loca
 from opid_lightning.cli.config.fitting import fitted
 from opid_lightning.cli.config.foreign import check_foreign
 from opid_lightning.cli.config.names import place_of, to_places
+from opid_lightning.cli.config.stages import accept_subclasses
 from opid_lightning.cli.config.typed_values import dumped
 from opid_lightning.cli.config.validation import check_names
 from opid_lightning.cli.errors import UsageError, own_error
@@ -54,17 +55,9 @@ from opid_lightning.cli.trainer_signals import answer_signals
 from opid_lightning.cli.trainer_switches import check_switches
 from opid_lightning.cli.verbs.dry_run import HEADING, DryRunEndedError, DryRunTrainer
 from opid_lightning.cli.verbs.results import results_table
-from opid_lightning.method.advantage import Advantage
-from opid_lightning.method.injection import Injection
-from opid_lightning.method.loss import Loss
-from opid_lightning.method.routing import Routing
-from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.training.checkpoints.shard_folders import check_reads
 from opid_lightning.training.datamodule import RolloutDataModule
 from opid_lightning.training.module import OPIDModule
-
-# Dataclasses of which a user may give a subclass (STAGES).
-set_parsing_settings(subclasses_enabled=[Rollout, Routing, Injection, Advantage, Loss])
 
 # Processes that Lightning starts for further devices read the same command line later, and must
 # not choose another folder by the time of day.
@@ -167,6 +160,7 @@ class OPIDCLI(LightningCLI):
         self.first_attempt = first_attempt or FirstAttempt()
         self.configuration = configuration
         set_dumper("yaml", dumped)
+        accept_subclasses()
         strict = {"allow_abbrev": False, "exit_on_error": False}
         super().__init__(
             OPIDModule,
