@@ -315,7 +315,7 @@ class Experience:
     samples: tuple[Sample, ...]  # in the order played
     plan: BatchPlan  # in what order, and how batched, they are trained on
     temperature: float  # of the sampler
-    sampler: Mapping[str, float] = dataclasses.field(default_factory=dict)  # how sampling went
+    sampler_metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
     sessions_lost: Mapping[str, int] = dataclasses.field(default_factory=dict)  # by reason
 
 

@@ -94,19 +94,19 @@ def test_a_stopped_fork_server_is_woken(workers: WorkerEnvironment, flaky: Flaky
     session = workers.open()
     session.reset(task)
     assert workers._zygote is not None
-    zygote = workers._zygote.process_id
-    os.kill(zygote, signal.SIGSTOP)
+    fork_server = workers._zygote.process_id
+    os.kill(fork_server, signal.SIGSTOP)
     flaky.plan("sleep", "step", task)
     began = time.monotonic()
     with pytest.raises(SessionLostError, match="step_timeout"):
         session.step("left")
     assert not is_alive(session.process_id)
-    os.kill(zygote, signal.SIGSTOP)
+    os.kill(fork_server, signal.SIGSTOP)
     workers.open().reset(task)
-    os.kill(zygote, signal.SIGSTOP)
+    os.kill(fork_server, signal.SIGSTOP)
     workers.close()
     assert time.monotonic() - began < SLACK_S
-    assert not is_alive(zygote)
+    assert not is_alive(fork_server)
 
 
 @LINUX

@@ -6,9 +6,9 @@ import logging
 import os
 from collections.abc import Sequence
 
+from opid_lightning.envs.workers.fork_server_process import ZygoteGone, ZygoteProcess
 from opid_lightning.envs.workers.session import WorkerSession
 from opid_lightning.envs.workers.settings import Workers
-from opid_lightning.envs.workers.zygote_process import ZygoteGone, ZygoteProcess
 from opid_lightning.protocols import Environment, SessionLostError, Split
 from opid_lightning.types import Action, Observation, PromptText, Task, Turn
 

@@ -21,7 +21,7 @@ from opid_lightning.envs.workers.strays import MARK, end_marked
 from opid_lightning.protocols import Environment
 from opid_lightning.servers.child_environment import child_environment
 
-ZYGOTE = Path(__file__).with_name("zygote.py")
+FORK_SERVER = Path(__file__).with_name("zygote.py")
 # Of numerical libraries: a worker is one of many, and forks of what has threads may hang.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 STOP_S = 10.0
@@ -45,7 +45,7 @@ class ZygoteProcess:
         self._lock = Lock()
         self._mark = uuid4().hex
         self._process = subprocess.Popen(
-            [sys.executable, "-u", "-P", str(ZYGOTE), str(theirs.fileno())],
+            [sys.executable, "-u", "-P", str(FORK_SERVER), str(theirs.fileno())],
             env={**ONE_THREAD, **child_environment(), MARK: self._mark},
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
