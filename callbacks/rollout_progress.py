@@ -28,7 +28,7 @@ class RolloutProgressBar(ProgressBar, RolloutCallback):
     Elsewhere, as in a batch job's log, only the line of each iteration is printed.
 
     Args:
-        console: where it is shown; none is standard output.
+        console: where it is shown; null is standard output.
     """
 
     def __init__(self, console: Console | None = None) -> None:

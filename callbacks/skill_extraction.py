@@ -43,25 +43,24 @@ class SkillExtraction(RolloutCallback):
     Args:
         analyst: writes the skills; called from up to `max_workers` threads.
         max_workers: trajectories that are analysed at the same time.
-        deadline_s: how long the end of the rollout is waited after; what is late has no skills in
-            this iteration, and is kept for the next time. None waits for all.
-        start_after: iterations at the start that go without skills, as all do while the weights
-            of both levels are 0.
-        stop_after: the last iteration with skills; none is all.
-        failed_only_after: the last iteration whose successes are analysed; none is all.
-        critical_steps: whose choice they are: the `analyst`'s; that of `statistics`, which are
-            made when the rollout is over, so that nothing is streamed; or of `both`, by which
-            the analyst's step skills are dropped where statistics do not agree.
+        deadline_s: how long to wait for analyses after the rollout. A late trajectory has no skills
+            in this iteration; its analysis is kept in the cache. Null waits for all.
+        start_after: iterations at the start that go without skills.
+        stop_after: the last iteration with skills; null: no limit.
+        failed_only_after: the last iteration whose successes are analysed; null: no limit.
+        critical_steps: who chooses them: the `analyst`; `statistics` over the finished rollout, so
+            that no analysis starts before it ends; or `both`, which drops the analyst's step
+            skills where statistics disagree.
         statistics: how they choose, by the discounted returns from equal observations.
         cache: a file that keeps all analyses, so that none is paid for twice; several runs may
-            share it. None is `analyses.sqlite` in the run's folder.
-        budget: the cost at which nothing more is asked; what a resumed run spent before counts.
-            The run then continues without new skills.
-        max_tokens_spent: the same in tokens of prompts and completions.
-        min_success_share: of the last `window` analyses, how many at least have to succeed.
-        window: analyses over which that share is taken.
-        on_low_success: whether the run stops where fewer succeed, or goes on as GRPO with a
-            warning in each iteration.
+            share it. Null is `analyses.sqlite` in the run's folder.
+        budget: cost limit of all analyses of the run, resumed parts included. The run continues
+            without new skills once it is reached.
+        max_tokens_spent: the same limit in tokens of prompts and completions.
+        min_success_share: minimum success rate of the last `window` analyses.
+        window: number of analyses over which the success rate is taken.
+        on_low_success: whether the run stops below that rate, or continues as GRPO with a warning
+            in each iteration.
     """
 
     def __init__(

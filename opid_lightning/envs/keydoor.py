@@ -48,11 +48,11 @@ MAX_SIZE = 100  # of which there are a million tasks
 class Keydoor:
     """All corridors of one size, with some places of key and door held out for validation."""
 
-    size: int = 4
-    max_steps: int = 15
+    size: int = 4  # places of the corridor
+    max_steps: int = 15  # an episode ends after so many actions
     history_length: int = 0  # past turns that a prompt shows
-    win_reward: float = 10.0
-    seed: int = 0  # of the split
+    win_reward: float = 10.0  # reward of opening the door
+    seed: int = 0  # seed of the split into training and validation tasks
 
     def __post_init__(self) -> None:
         check_range("env.size", self.size, at_least=3, at_most=MAX_SIZE)

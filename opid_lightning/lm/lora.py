@@ -29,9 +29,10 @@ class LoRA:
     There is no dropout, as a response must have one log-prob.
     """
 
-    rank: int = 16
-    alpha: float = 32.0  # B A is scaled by alpha / rank
-    target_modules: tuple[str, ...] = ()  # how names end, as q_proj; none: all linear but the head
+    rank: int = 16  # rank of the adapter
+    alpha: float = 32.0  # the adapter is scaled by alpha / rank
+    # ends of module names, as q_proj; empty: all linear layers but the head
+    target_modules: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_range("policy.lora.rank", self.rank, at_least=1)

@@ -36,11 +36,11 @@ class PolicySource:
     directory in Hugging Face format, or a name on the Hugging Face hub.
     """
 
-    path: str = "small"
-    thinking: bool | None = None  # passed to the chat template; None: the template's own choice
-    random_init: bool = False  # the architecture alone, with weights drawn from `init_seed`
-    init_seed: int = 0  # also of the adapter
-    lora: LoRA | None = None  # train an adapter beside the weights; None: train the weights
+    path: str = "small"  # a shipped policy, smollm2, a folder, or a name on the Hugging Face hub
+    thinking: bool | None = None  # passed to the chat template; null: the template's own choice
+    random_init: bool = False  # keep the architecture, draw the weights from `init_seed`
+    init_seed: int = 0  # seed of random weights, also of the adapter's
+    lora: LoRA | None = None  # train an adapter; null: train the weights
 
     def __post_init__(self) -> None:
         check_range("policy.init_seed", self.init_seed, at_least=0, at_most=LARGEST_SEED)

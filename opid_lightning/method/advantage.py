@@ -33,17 +33,21 @@ class Advantage:
     normalisation.
     """
 
+    # subtract the group's mean, or also divide by its deviation
     normalise: Literal["mean", "mean_std"] = "mean_std"
-    over: Literal["trajectories", "steps"] = "trajectories"  # what counts once in the statistics
+    # what counts once in the group's statistics
+    over: Literal["trajectories", "steps"] = "trajectories"
+    # divisor of the variance: N, or N - 1
     deviation: Literal["population", "unbiased"] = "population"
     single_member: Literal["zero", "raw"] = "zero"  # advantage of a group of one: 0, or its score
-    epsilon: float = 1e-6
+    epsilon: float = 1e-6  # added to the deviation
     divide_by_length: bool = False  # a row's score is the trajectory's reward per step
-    invalid_action_penalty: float = 0.0
-    penalty_after_normalisation: bool = True
-    state_weight: float = 0.0  # GiGPO's step advantage
-    gamma: float = 0.95
-    state_similarity: float | None = None  # from which ratio on observations count as the same
+    invalid_action_penalty: float = 0.0  # subtracted from rows with a malformed response
+    penalty_after_normalisation: bool = True  # subtract it from the advantage, not from the score
+    state_weight: float = 0.0  # weight of GiGPO's advantage among equal observations
+    gamma: float = 0.95  # discount of the returns behind it
+    # ratio from which observations count as equal; null: only identical ones
+    state_similarity: float | None = None
 
     def __post_init__(self) -> None:
         check_word("advantage.normalise", self.normalise, ("mean", "mean_std"))

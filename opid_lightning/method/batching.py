@@ -29,10 +29,11 @@ class Batching:
     where they share least. The gradient is the same but for rounding.
     """
 
-    mini_batch_rows: int | None = 256  # of an optimizer step at most; None: all rows in one
-    micro_batch_rows: int | None = None  # of a padded forward at most, however short they are
+    mini_batch_rows: int | None = 256  # rows of an optimizer step at most; null: all
+    # rows of a padded forward at most; null: only micro_batch_tokens limits them
+    micro_batch_rows: int | None = None
     ppo_epochs: int = 1  # passes over the iteration's rows
-    share_prefixes: bool = False
+    share_prefixes: bool = False  # compute prefixes that rows share only once
     # Of a forward: those of its rows at the length of the longest, or of its tree, which is best
     # where a trajectory fits. Changes memory and speed, not the gradient.
     micro_batch_tokens: int = 4096

@@ -33,10 +33,11 @@ class CriticalSteps:
     `1 - variance_quantile` of such groups'.
     """
 
-    min_group_size: int = 2
+    min_group_size: int = 2  # steps that must share an observation
+    # groups whose returns vary less than this quantile are left out
     variance_quantile: float = 0.75
-    per_trajectory: int = 1  # at most so many steps of a trajectory; 0 looks for none
-    below_mean_only: bool = True
+    per_trajectory: int = 1  # steps chosen of a trajectory at most
+    below_mean_only: bool = True  # choose only steps that did worse than their group
 
     def __post_init__(self) -> None:
         where = "callbacks.skill_extraction.statistics"

@@ -34,7 +34,8 @@ class Injection:
     gives way to the route's fallback. RoutingStatistics counts such rows as `routing/over_budget`.
     """
 
-    max_prompt_tokens: int | None = None  # None: rollout.max_prompt_tokens
+    # longest prompt with a skill; null: rollout.max_prompt_tokens
+    max_prompt_tokens: int | None = None
 
     def __post_init__(self) -> None:
         name, length = "injection.max_prompt_tokens", self.max_prompt_tokens

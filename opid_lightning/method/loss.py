@@ -35,22 +35,22 @@ class LossTerms:
 class Loss:
     """`policy_weight * surrogate + kl_weight * KL - entropy_weight * H`, plus the rule's loss."""
 
-    surrogate: Literal["ppo", "gspo"] = "ppo"
-    clip_low: float = 0.2
-    clip_high: float = 0.2
+    surrogate: Literal["ppo", "gspo"] = "ppo"  # PPO with dual clip, or GSPO
+    clip_low: float = 0.2  # lower clip of the ratio, 1 - clip_low
+    clip_high: float = 0.2  # upper clip of the ratio, 1 + clip_high
     dual_clip: float = 3.0  # PPO: ceiling of the ratio where the advantage is negative
     # GSPO's surrogate is always averaged over sequences; the other terms follow this one.
     aggregation: Literal[
         "token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"
     ] = "token-mean"
-    kl_weight: float = 0.01
-    kl_estimator: Literal["k1", "k2", "k3", "abs"] = "k3"
-    entropy_weight: float = 0.0
-    policy_weight: float = 1.0  # of the surrogate; 0 trains on the other terms alone
+    kl_weight: float = 0.01  # weight of the KL to the reference policy
+    kl_estimator: Literal["k1", "k2", "k3", "abs"] = "k3"  # estimator of the KL from sampled tokens
+    entropy_weight: float = 0.0  # weight of the entropy bonus
+    policy_weight: float = 1.0  # weight of the surrogate; 0 trains on the other terms alone
     # Where the sampler is another engine than the trainer (method/losses/mismatch.py). The ratio of
     # the surrogate is to the trainer's own old log-probs in any case.
     mismatch: Literal["none", "truncate", "mask"] = "none"
-    mismatch_cap: float = 2.0
+    mismatch_cap: float = 2.0  # bound of the importance weights of `mismatch`
 
     def __post_init__(self) -> None:
         check_word("loss.surrogate", self.surrogate, ("ppo", "gspo"))

@@ -24,10 +24,11 @@ class Method:
     `delta = log pi_old(y | h~) - log pi_old(y | h)`, summed over levels by the rule's weights.
     """
 
-    rule: Rule
-    normalise_delta: bool = False  # to mean 0 and deviation 1 over all scored tokens of a level
-    epsilon: float = 1e-6  # beside the deviation
-    clip_delta: float | None = None  # to +-clip, after normalising and before the weight
+    rule: Rule  # makes the credit of each token from outcome and delta
+    # scale delta to mean 0 and deviation 1 over a level's scored tokens
+    normalise_delta: bool = False
+    epsilon: float = 1e-6  # added to that deviation
+    clip_delta: float | None = None  # clip delta to +-this, after normalising and before the weight
 
     def __post_init__(self) -> None:
         check_range("method.epsilon", self.epsilon, above=0)

@@ -26,9 +26,9 @@ class Routing:
     Where a step skill is scored in place of the episode skill, that is the route's fallback.
     """
 
-    mode: RoutingMode = "step_priority"
-    episode_enabled: bool = True
-    step_enabled: bool = True
+    mode: RoutingMode = "step_priority"  # which skill a step is scored with
+    episode_enabled: bool = True  # score with episode skills
+    step_enabled: bool = True  # score with step skills
 
     def __post_init__(self) -> None:
         check_mode(self.mode)

@@ -33,13 +33,13 @@ from opid_lightning.value_checks import check_range, check_temperature
 class Rollout:
     """Plays every task `group_size` times with the policy that `generation` serves."""
 
-    group_size: int = 8
-    max_prompt_tokens: int = 2048  # of a prompt with its skill
-    skill_tokens: int = 256  # of those, kept free for the skill
-    max_response_tokens: int = 512
-    temperature: float = 1.0
+    group_size: int = 8  # attempts at each task
+    max_prompt_tokens: int = 2048  # longest prompt, skill included
+    skill_tokens: int = 256  # the part of max_prompt_tokens that is kept free for the skill
+    max_response_tokens: int = 512  # longest response
+    temperature: float = 1.0  # sampling temperature in training
     stop: tuple[str, ...] = ()  # texts that end a response, besides the end of the turn
-    max_concurrent: int = 64  # live sessions
+    max_concurrent: int = 64  # sessions that are live at the same time
     # Of a rollout's attempts, how many may lose their sessions before the run stops. A single one
     # never stops it, unless this is 0.
     max_lost_share: float = 0.25

@@ -21,8 +21,8 @@ class Scripted:
     Log-probs are reported as 0: a script is certain of what it says.
     """
 
-    replies: list[str] = field(default_factory=list)
-    reply_to: Callable[[str], str] | None = None  # of the decoded prompt
+    replies: list[str] = field(default_factory=list)  # what it answers, in turn
+    reply_to: Callable[[str], str] | None = None  # makes the reply from the decoded prompt
 
     def __post_init__(self) -> None:
         if bool(self.replies) == (self.reply_to is not None):

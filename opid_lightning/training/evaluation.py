@@ -21,13 +21,14 @@ EvaluatedSplit = Literal["train", "valid_seen", "valid_unseen", "both"]
 class Evaluation:
     """How `validate`, `test`, `predict`, and `fit` meanwhile, play their fixed sets."""
 
-    temperature: float = 0.4  # the reference's scripts; 0 is greedy
-    seed: int = 0  # with task, attempt and step decides the sampling; seed_everything does not
-    attempts: int = 1  # at each task; more of them narrow the intervals
-    num_tasks: int | None = None  # of each split, spread over its task types; none is all
-    tasks_per_batch: int = 64
-    validation_split: EvaluatedSplit = "valid_seen"  # both: valid_seen and valid_unseen
-    test_split: EvaluatedSplit = "valid_unseen"
+    temperature: float = 0.4  # sampling temperature (reference scripts); 0 is greedy
+    seed: int = 0  # seed of the sampling, independent of seed_everything
+    attempts: int = 1  # attempts at each task; more of them narrow the intervals
+    num_tasks: int | None = None  # tasks of each split, balanced across task types; null: all
+    tasks_per_batch: int = 64  # tasks that are played together
+    # what `fit` and `validate` play; both: valid_seen and valid_unseen
+    validation_split: EvaluatedSplit = "valid_seen"
+    test_split: EvaluatedSplit = "valid_unseen"  # what `test` plays
 
     def __post_init__(self) -> None:
         check_range("evaluation.attempts", self.attempts, at_least=1)

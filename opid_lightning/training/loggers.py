@@ -131,8 +131,13 @@ def resume_logging(trainer: lightning.Trainer, row: dict[str, Any], step: int) -
 class WeightsAndBiases(WandbLogger):
     """W&B in the run's folder; offline where no key is set, as asking for one would hang a job.
 
-    A run that goes on in its folder goes on in the same W&B run, whose id the folder keeps.
+    A run that is resumed continues the same W&B run, whose id its folder keeps.
     `wandb sync FOLDER/wandb/offline-run-*` uploads an offline run later, part after part.
+
+    Args:
+        save_dir: the run's folder.
+        project: the W&B project.
+        name: how W&B shows the run; null is a name that W&B makes up.
     """
 
     def __init__(

@@ -28,17 +28,20 @@ _log = logging.getLogger(__name__)
 class ALFWorld:
     """Household tasks: find, clean, heat, cool and place things, or look at them under a lamp."""
 
-    max_steps: int = 30
-    history_length: int = 5  # turns that a prompt shows
+    max_steps: int = 30  # an episode ends after so many actions
+    history_length: int = 5  # past turns that a prompt shows
+    # wording of the prompt; brief: what model=small reads
     prompt_style: Literal["instructive", "brief"] = "instructive"
-    win_reward: float = 1.0
+    win_reward: float = 1.0  # reward of a won game
     validity: Literal["format", "admissible"] = "format"  # what makes an action valid
-    engine: Literal["native", "textworld"] = "native"  # the latter is the original, and slow
-    data: str | None = None  # holds json_2.1.1; else $ALFWORLD_DATA, else games are generated
-    num_train_games: int = 3000  # generated
-    num_valid_games: int = 120  # generated, in each of the two validation splits
-    games_seed: int = 0
-    games_cache: str | None = None  # default: in the user's cache folder
+    # textworld: alfworld's own engine, far slower
+    engine: Literal["native", "textworld"] = "native"
+    # a folder with json_2.1.1; else $ALFWORLD_DATA; else games are generated
+    data: str | None = None
+    num_train_games: int = 3000  # number of generated games
+    num_valid_games: int = 120  # generated games in each of the two validation splits
+    games_seed: int = 0  # seed of the generated games
+    games_cache: str | None = None  # where generated games are kept; null: the user's cache folder
 
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "history_length": 0, "num_train_games": 1, "num_valid_games": 1}

@@ -31,21 +31,24 @@ Files = str | list[str] | None
 class SearchQA:
     """Questions to be answered by searching passages, one search or answer a step."""
 
-    max_steps: int = 4  # reference scripts
-    history_length: int = 4  # turns that a prompt shows; reference scripts
+    max_steps: int = 4  # an episode ends after so many actions (reference scripts)
+    history_length: int = 4  # past turns that a prompt shows (reference scripts)
+    # wording of the prompt; brief: what model=small_search reads
     prompt_style: Literal["instructive", "brief"] = "instructive"
-    answer_rule: AnswerRule = "response"  # what may win; reference: passages may, too
-    win_reward: float = 1.0
-    topk: int = 3  # passages of a search
-    train_questions: Files = None  # JSON or Parquet; without any of these they are generated
-    valid_seen_questions: Files = None
-    valid_unseen_questions: Files = None
-    corpus: str | None = None  # JSON or Parquet, indexed in this process
-    retriever: Service = field(default_factory=Service)  # instead of an index in this process
-    num_train_questions: int = 3000  # generated
-    num_valid_questions: int = 120  # generated, in each of the two validation splits
-    world_seed: int = 0
-    cache: str | None = None  # of generated data and indices; default: in the user's cache folder
+    # what may win: the response alone, or, as in the reference, passages too
+    answer_rule: AnswerRule = "response"
+    win_reward: float = 1.0  # reward of a right answer
+    topk: int = 3  # passages that a search returns
+    train_questions: Files = None  # JSON or Parquet; without question files a world is generated
+    valid_seen_questions: Files = None  # questions of the split valid_seen
+    valid_unseen_questions: Files = None  # questions of the split valid_unseen
+    corpus: str | None = None  # passages, JSON or Parquet, indexed in this process
+    # a retrieval service, instead of an index in this process
+    retriever: Service = field(default_factory=Service)
+    num_train_questions: int = 3000  # number of generated questions
+    num_valid_questions: int = 120  # generated questions in each of the two validation splits
+    world_seed: int = 0  # seed of the generated world
+    cache: str | None = None  # of generated data and indices; null: the user's cache folder
 
     def __post_init__(self) -> None:
         least = {

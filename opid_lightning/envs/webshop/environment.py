@@ -35,25 +35,29 @@ _log = logging.getLogger(__name__)
 class WebShop:
     """Find a product that meets a wish, choose its options, and buy it."""
 
-    max_steps: int = 15
-    history_length: int = 2  # turns that a prompt shows
+    max_steps: int = 15  # an episode ends after so many actions
+    history_length: int = 2  # past turns that a prompt shows
+    # wording of the prompt; brief: what model=small_webshop reads
     prompt_style: Literal["instructive", "brief"] = "instructive"
-    win_reward: float = 1.0
-    reward: Literal["full", "score"] = "full"  # for a score of 1 alone, or by the score
+    win_reward: float = 1.0  # reward of a purchase with score 1
+    # full: only for a score of 1; score: in proportion to the score
+    reward: Literal["full", "score"] = "full"
     validity: Literal["format", "admissible"] = "format"  # what makes an action valid
     data: str | None = None  # a folder with the original files; else a catalogue is generated
     products_file: str | None = None  # instead of data's items_shuffle*.json
     attributes_file: str | None = None  # instead of data's items_ins_v2*.json
     human_file: str | None = None  # instead of data's items_human_ins*.json
+    # which wishes: generated from products, written by people, or both
     goals: GoalKind = "synthetic"
-    goals_seed: int = 233  # of price limits, and of prices drawn from a range
-    options_rule: Literal["reference", "values"] = "reference"  # by the latter all can be met
+    goals_seed: int = 233  # seed of price limits, and of prices drawn from a range
+    # which options a wish names; with values, every wish can be met
+    options_rule: Literal["reference", "values"] = "reference"
     nouns: str = "auto"  # words, or the name of a spaCy model; auto: a model, if installed
-    results_per_page: int = 10
+    results_per_page: int = 10  # products on a page of search results
     shows_attributes: bool = False  # a button for them, as in the original on request
-    num_products: int = 1000  # generated
-    catalogue_seed: int = 0  # generated
-    cache: str | None = None  # where catalogues are kept; default: in the user's cache folder
+    num_products: int = 1000  # size of the generated catalogue
+    catalogue_seed: int = 0  # seed of the generated catalogue
+    cache: str | None = None  # where catalogues are kept; null: the user's cache folder
 
     def __post_init__(self) -> None:
         least = {"max_steps": 1, "history_length": 0, "results_per_page": 1, "num_products": 10}

@@ -16,9 +16,10 @@ class Workers:
     no speed, give it as many processes. They are forked from one that has imported everything.
     """
 
-    num_processes: int = 0  # 0: sessions live in the trainer's process, and nothing can end a step
-    step_timeout_s: float = 60.0
-    reset_timeout_s: float = 300.0  # the first of a process opens its session, too
+    num_processes: int = 0  # worker processes; 0: sessions live in the trainer's process
+    step_timeout_s: float = 60.0  # time limit of a step
+    # time limit of a reset; a process's first one opens its session, too
+    reset_timeout_s: float = 300.0
 
     def __post_init__(self) -> None:
         check_range("workers.num_processes", self.num_processes, at_least=0, hint="0: none")

@@ -57,25 +57,28 @@ class OpenAI:
     The key is read from the environment, and is in no message, log or identity.
     """
 
-    model: str
-    base_url: str | None = None  # None: OpenAI's own
-    temperature: float = 0.4  # paper
-    max_tokens: int = 2048
-    timeout_s: float = 60.0  # of one request, from its start to the reply's last byte
-    max_step_skills: int = 5
-    gamma: float = 0.95
-    key_variable: str = "OPENAI_API_KEY"
-    structured: Literal["auto", "on", "off"] | bool = "auto"  # JSON schema; auto: where taken
-    repairs: int = 1  # times an unusable reply is sent back with what is wrong with it
-    retries: int = 4  # of each request
+    model: str  # name of the model
+    base_url: str | None = None  # address of the server; null: OpenAI's own
+    temperature: float = 0.4  # sampling temperature (paper)
+    max_tokens: int = 2048  # longest reply
+    timeout_s: float = 60.0  # time limit of a request, until the last byte of the reply
+    max_step_skills: int = 5  # step skills of a trajectory at most
+    gamma: float = 0.95  # discount of the returns that the prompt shows
+    key_variable: str = "OPENAI_API_KEY"  # environment variable that holds the key
+    # send a JSON schema; auto: where the server accepts one
+    structured: Literal["auto", "on", "off"] | bool = "auto"
+    repairs: int = 1  # times an unusable reply is sent back with its error
+    retries: int = 4  # retries of a request
     backoff_s: float = 1.0  # the longest first wait before a retry; it doubles each time
-    max_backoff_s: float = 30.0
-    analysis_timeout_s: float = 180.0  # of one analysis with its retries and repairs
-    input_price: float = 0.0  # of a million tokens
-    output_price: float = 0.0
-    max_characters: int | None = None  # of each text, by the JSON schema; None: up to the model
-    max_record_characters: int | None = None  # above, old observations are cut; None: never
-    extra_body: Mapping[str, Any] | None = None  # the server's own settings of sampling
+    max_backoff_s: float = 30.0  # longest wait before a retry
+    analysis_timeout_s: float = 180.0  # time limit of an analysis, retries and repairs included
+    input_price: float = 0.0  # cost of a million prompt tokens
+    output_price: float = 0.0  # cost of a million completion tokens
+    max_characters: int | None = None  # longest text in a reply, by the JSON schema; null: no limit
+    # longer records have old observations cut; null: no limit
+    max_record_characters: int | None = None
+    # further fields of the request, for the server's own settings
+    extra_body: Mapping[str, Any] | None = None
     endpoint: Endpoint = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -34,8 +34,8 @@ class Replay:
     What came too late for the run that recorded it is there, and is used.
     """
 
-    path: str
-    recorded_identity: str | None = None
+    path: str  # analyses.sqlite of an earlier run
+    recorded_identity: str | None = None  # which analyst's analyses, where the file holds several
     analyses: Mapping[Recorded, Analysis] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

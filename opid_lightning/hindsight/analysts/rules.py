@@ -40,7 +40,7 @@ class Rules:
     included, and the rules for a failure name its faults, not its cause.
     """
 
-    max_step_skills: int = 5
+    max_step_skills: int = 5  # step skills of a trajectory at most
 
     def __post_init__(self) -> None:
         check_range("analyst.max_step_skills", self.max_step_skills, at_least=0)

@@ -29,12 +29,13 @@ class SelfHindsight:
     that is played again after a kill is.
     """
 
-    temperature: float = 0.4  # as of other analysts
-    max_tokens: int = 1024  # of a reply
-    max_characters: int = 300  # of each text in it, so that a weak model's replies end
-    max_step_skills: int = 5
-    gamma: float = 0.95
-    max_record_characters: int | None = None  # above, old observations are cut; None: never
+    temperature: float = 0.4  # sampling temperature
+    max_tokens: int = 1024  # longest reply
+    max_characters: int = 300  # longest text in a reply, so that a weak model's replies end
+    max_step_skills: int = 5  # step skills of a trajectory at most
+    gamma: float = 0.95  # discount of the returns that the prompt shows
+    # longer records have old observations cut; null: no limit
+    max_record_characters: int | None = None
     _client: PolicyClient | None = field(default=None, init=False, repr=False, compare=False)
     _weights: str = field(default="", init=False, repr=False, compare=False)
 

@@ -42,30 +42,35 @@ class VLLMServer:
     `engine` holds further arguments of vLLM's server, `tensor_parallel_size` for example.
     """
 
-    model: str
-    base_url: str | None = None  # of a server to join, http://HOST:PORT/v1; null: starts its own
-    gpus: str | None = None  # CUDA_VISIBLE_DEVICES of its own; null: it shares the trainer's
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # bfloat16 on GPU
-    max_batch: int = 64
-    max_positions: int | None = None  # of record and reply; null: the model's own
-    memory_share: float = 0.4  # GPU: of the device, weights and cache; 0.9 of one of its own
-    cache_gib: float = 1.0  # CPU: of keys and values
-    log_folder: str | None = None  # null: a new one among the system's temporary files
-    start_timeout_s: float = 600.0
-    max_restarts: int = 1
-    engine: dict[str, Any] = field(default_factory=dict)
-    temperature: float = 0.4  # paper
-    max_tokens: int = 2048
-    max_characters: int | None = 600  # of each text of a reply: weak models do not find an end
-    timeout_s: float = 300.0  # of one request, its time in the queue included
-    analysis_timeout_s: float = 600.0  # of one analysis with its retries and repairs
-    max_step_skills: int = 5
-    max_record_characters: int | None = None  # longer ones have observations cut; null: none
-    gamma: float = 0.95
-    repairs: int = 1
-    retries: int = 4
-    key_variable: str = SERVERS_KEY  # an own server asks for that key
-    extra_body: Mapping[str, Any] | None = None  # further settings of sampling, `top_k` and others
+    model: str  # smollm2, a folder, or a name on the Hugging Face hub
+    # a server to join, http://HOST:PORT/v1; null: the run starts its own
+    base_url: str | None = None
+    gpus: str | None = None  # CUDA_VISIBLE_DEVICES of the server; null: it shares the trainer's
+    # precision of the engine; auto: bfloat16 on a GPU, float32 on a CPU
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_batch: int = 64  # requests that run at the same time
+    # longest record and reply together; null: the model's own limit
+    max_positions: int | None = None
+    memory_share: float = 0.4  # GPU: share of the device's memory; 0.9 on a GPU of its own
+    cache_gib: float = 1.0  # CPU: size of the cache of keys and values
+    log_folder: str | None = None  # where the server logs; null: a new temporary folder
+    start_timeout_s: float = 600.0  # time limit of the server's start
+    max_restarts: int = 1  # times a lost server is restarted
+    engine: dict[str, Any] = field(default_factory=dict)  # further arguments of vLLM's server
+    temperature: float = 0.4  # sampling temperature (paper)
+    max_tokens: int = 2048  # longest reply
+    max_characters: int | None = 600  # longest text in a reply, as weak models do not find an end
+    timeout_s: float = 300.0  # time limit of a request, queueing included
+    analysis_timeout_s: float = 600.0  # time limit of an analysis, retries and repairs included
+    max_step_skills: int = 5  # step skills of a trajectory at most
+    # longer records have old observations cut; null: no limit
+    max_record_characters: int | None = None
+    gamma: float = 0.95  # discount of the returns that the prompt shows
+    repairs: int = 1  # times an unusable reply is sent back with its error
+    retries: int = 4  # retries of a request
+    # environment variable that holds the key, which the run's own server asks for
+    key_variable: str = SERVERS_KEY
+    extra_body: Mapping[str, Any] | None = None  # further sampling settings, such as `top_k`
     openai: OpenAI = field(init=False, repr=False, compare=False)
     _server: OwnServer | None = field(default=None, init=False, repr=False, compare=False)
 

@@ -19,8 +19,8 @@ class Additive(Rule):
     The paper has one lambda, 0.001, for both levels; at 0 and 0 this is GRPO.
     """
 
-    episode_weight: float = 0.001
-    step_weight: float = 0.001
+    episode_weight: float = 0.001  # lambda of episode skills
+    step_weight: float = 0.001  # lambda of step skills
     # Scales the skill term so that its mean size, over the tokens that a skill scored, is this
     # share of `outcome_scale`. The two weights then say how the levels compare.
     target_ratio: float | None = None

@@ -24,9 +24,9 @@ class Distillation(Rule):
     reference's `compute_opd_loss`.
     """
 
-    scale: float = 0.01
-    mode: Literal["delta", "importance"] = "delta"
-    clip: float | None = None
+    scale: float = 0.01  # weight of the loss
+    mode: Literal["delta", "importance"] = "delta"  # which of the two forms
+    clip: float | None = None  # clip the factor of the log-prob to +-this; null: not at all
 
     def __post_init__(self) -> None:
         check_range("method.rule.scale", self.scale, at_least=0, hint="0 turns it off")

@@ -30,8 +30,8 @@ class HuggingFace:
     Qwen3-1.7B, all in float32. The batch itself takes the same for each of its tokens.
     """
 
-    max_batch: int = 64
-    cache_tokens: int = 64_000  # of prompts that are kept; 0 reads each from its beginning
+    max_batch: int = 64  # prompts of a forward pass
+    cache_tokens: int = 64_000  # prompt tokens whose keys and values are kept; 0: none
 
     def __post_init__(self) -> None:
         check_range("sampler.max_batch", self.max_batch, at_least=1)

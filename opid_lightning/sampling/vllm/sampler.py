@@ -37,14 +37,17 @@ class VLLM:
     The engine lives in this process, so it has one device: what spans several is refused.
     """
 
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # bfloat16 on GPU
-    max_batch: int = 256
-    max_positions: int | None = None  # of prompt and response; null: the model's own
-    memory_share: float = 0.4  # GPU: of the device, weights and cache
-    cache_gib: float = 1.0  # CPU: of keys and values
-    parity_bound: float | None = None  # null: 0.01 nats in float32, 0.5 in half precision
-    sleeps: bool | None = None  # gives its memory back while the policy trains; null: on a GPU
-    engine: dict[str, Any] = field(default_factory=dict)
+    # precision of the engine; auto: bfloat16 on a GPU, float32 on a CPU
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_batch: int = 256  # requests that run at the same time
+    # longest prompt and response together; null: the model's own limit
+    max_positions: int | None = None
+    memory_share: float = 0.4  # GPU: share of the device's memory for weights and cache
+    cache_gib: float = 1.0  # CPU: size of the cache of keys and values
+    # largest gap to the trainer's log-probs; null: 0.01 in float32, else 0.5
+    parity_bound: float | None = None
+    sleeps: bool | None = None  # free the engine's memory while the policy trains; null: on a GPU
+    engine: dict[str, Any] = field(default_factory=dict)  # further arguments of vLLM's EngineArgs
 
     def __post_init__(self) -> None:
         check_one_device(self.engine)

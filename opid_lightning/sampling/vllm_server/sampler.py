@@ -48,22 +48,27 @@ class VLLMServer:
     `engine` holds further arguments of vLLM's server, `tensor_parallel_size` for example.
     """
 
-    urls: tuple[str, ...] = ()  # of servers to join; none: starts its own
-    num_servers: int | None = None  # to start; null: 1
-    gpus: tuple[str, ...] = ()  # CUDA_VISIBLE_DEVICES of each; none: they share the trainer's
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # bfloat16 on GPU
-    max_batch: int = 256
-    max_positions: int | None = None  # of prompt and response; null: the model's own
-    memory_share: float = 0.4  # GPU: of the device, weights and cache; 0.9 of one of its own
-    cache_gib: float = 1.0  # CPU: of keys and values
-    parity_bound: float | None = None  # null: 0.01 nats in float32, 0.5 in half precision
-    transfer: Literal["auto", "file", "nccl"] = "auto"  # nccl between GPUs, else file
-    sync_folder: str | None = None  # of the file, seen by all servers; null: the system's own
-    log_folder: str | None = None  # null: a new one among the system's temporary files
-    start_timeout_s: float = 600.0
-    answer_timeout_s: float = 1800.0  # for one request, or one step of a sync
-    max_losses: int = 3  # of servers, without an answer in between; the last one ends the run
-    engine: dict[str, Any] = field(default_factory=dict)
+    urls: tuple[str, ...] = ()  # servers to join; empty: the run starts its own
+    num_servers: int | None = None  # servers to start; null: 1
+    gpus: tuple[str, ...] = ()  # CUDA_VISIBLE_DEVICES of each; empty: they share the trainer's
+    # precision of the engine; auto: bfloat16 on a GPU, float32 on a CPU
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    max_batch: int = 256  # requests that run at the same time on a server
+    # longest prompt and response together; null: the model's own limit
+    max_positions: int | None = None
+    memory_share: float = 0.4  # GPU: share of the device's memory; 0.9 on a GPU of its own
+    cache_gib: float = 1.0  # CPU: size of the cache of keys and values
+    # largest gap to the trainer's log-probs; null: 0.01 in float32, else 0.5
+    parity_bound: float | None = None
+    # how weights travel; auto: nccl between GPUs, else file
+    transfer: Literal["auto", "file", "nccl"] = "auto"
+    # folder of transfer=file, which all servers can read; null: a temporary one
+    sync_folder: str | None = None
+    log_folder: str | None = None  # where servers log; null: a new temporary folder
+    start_timeout_s: float = 600.0  # time limit of a server's start
+    answer_timeout_s: float = 1800.0  # time limit of a request, and of a step of a sync
+    max_losses: int = 3  # so many losses in a row, without an answer in between, end the run
+    engine: dict[str, Any] = field(default_factory=dict)  # further arguments of vLLM's server
 
     def __post_init__(self) -> None:
         check_ranges(

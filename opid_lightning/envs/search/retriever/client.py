@@ -33,15 +33,13 @@ _log = logging.getLogger(__name__)
 class Service:
     """A retriever service, and how it is asked."""
 
-    url: str | None = None  # http://HOST:PORT; None: no service, but an index in this process
-    timeout_s: float = 30.0  # of one request
-    retries: int = 6  # of one request, after which the run ends
-    backoff_s: float = (
-        0.5  # the longest wait before the first of them; doubles from one to the next
-    )
-    max_backoff_s: float = 30.0
-    max_queries: int = 64  # in one request
-    cached_queries: int = 10_000  # whose passages are kept
+    url: str | None = None  # http://HOST:PORT; null: an index in this process
+    timeout_s: float = 30.0  # time limit of a request
+    retries: int = 6  # retries of a request before the run ends
+    backoff_s: float = 0.5  # longest wait before the first retry; it doubles each time
+    max_backoff_s: float = 30.0  # longest wait before a retry
+    max_queries: int = 64  # queries of a request at most
+    cached_queries: int = 10_000  # queries whose passages are kept
 
     def __post_init__(self) -> None:
         least = {"retries": 0, "max_queries": 1, "cached_queries": 0}
