@@ -1,5 +1,5 @@
 # make setup     a virtual environment in .venv with everything
-# make doctor    what this machine lacks for a run, and the lines that mend it
+# make doctor    what this machine lacks for a run, and a command to fix each problem
 # make fit       one run of conf=alfworld; make fit ARGS="trainer.max_epochs=10"
 # make test      all tests, a file at a time in each of two processes; WORKERS=8 for more of them
 # make check     formatting, lint, types, import contracts, all tests: what CI runs

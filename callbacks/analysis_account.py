@@ -144,8 +144,8 @@ def summary(account: Account, spent: Usage) -> str:
         )
     if account.last_s is not None:
         lines.append(
-            f"  answers came {account.first_s:.2f} s after the start of a rollout at the soonest, "
-            f"{account.last_s:.2f} s at the latest; {account.exposed_s:.2f} s were waited for "
-            "them after rollouts had ended"
+            f"  first answer {account.first_s:.2f} s after the start of its rollout, last "
+            f"{account.last_s:.2f} s; waited {account.exposed_s:.2f} s for answers after "
+            "rollouts had ended"
         )
     return "\n".join(lines)

@@ -53,7 +53,7 @@ class FailurePolicy:
         complaint = self.complaint(recent)
         if complaint and self.on_low_success == "stop":
             raise ValueError(
-                f"{complaint} To go on as GRPO where skills are missing: "
+                f"{complaint} To continue as GRPO where skills are missing: "
                 "callbacks.skill_extraction.on_low_success=continue."
             )
         if complaint:

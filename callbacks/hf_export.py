@@ -14,7 +14,7 @@ class HFExport(lightning.Callback):
     """Writes the policy to a folder when `fit` ends, so that `policy.path=FOLDER` loads it.
 
     An adapter is merged into it, and written beside it, to `adapter`, in peft's format. A run that
-    goes on writes both again. Where a run is stopped before its end there is none: go on with
+    is resumed writes both again. A run that is stopped early writes neither: resume it with
     `ckpt_path=last`, or export one of its checkpoints with `python -m opid_lightning export`.
 
     Args:

@@ -1,4 +1,4 @@
-"""The verbs with several makers: Environment, Sampler, Analyst, and who listens to them."""
+"""Interfaces with several implementations: Environment, Sampler, Analyst, IterationObserver."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def implemented_by_name(protocol: _Protocol) -> _Protocol:
 
 
 class SessionLostError(Exception):
-    """A session died, or took longer than it may: it costs its attempt, and the run goes on.
+    """A session died, or took longer than it may: it costs its attempt, and the run continues.
 
     Raised by `reset` and `step`. Whatever else they raise is a bug, and stops the run.
     """
@@ -93,7 +93,7 @@ class Environment(Protocol):
 class WaitingEnvironment(Protocol):
     """What an Environment has besides where its sessions wait for other processes or machines.
 
-    Their resets and steps then run in threads, so that the engine goes on sampling meanwhile. A
+    Their resets and steps then run in threads, so that the engine keeps sampling meanwhile. A
     session is in one thread at a time, not always the same; `open` stays in the rollout's own.
     """
 

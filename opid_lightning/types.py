@@ -181,7 +181,7 @@ class Usage:
 
     requests: int = 0  # sent, retries and repairs among them
     retries: int = 0  # sent again after an error
-    repairs: int = 0  # sent to have an unusable reply mended
+    repairs: int = 0  # sent to have an unusable reply repaired
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0  # at the analyst's prices, in their currency

@@ -198,5 +198,5 @@ def test_a_draft_is_no_checkpoint(tmp_path: Path) -> None:
 
 def test_a_checkpoint_amid_an_iteration_is_refused() -> None:
     check_ends_an_iteration(checkpoint(3))
-    with pytest.raises(ValueError, match=r"amid iteration 4.*save_on_train_epoch_end=true"):
+    with pytest.raises(ValueError, match=r"inside iteration 4.*save_on_train_epoch_end=true"):
         check_ends_an_iteration(checkpoint(3, begun=4))

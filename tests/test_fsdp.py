@@ -1,4 +1,4 @@
-"""Two ranks that share out the policy train, go on, evaluate and export as one rank does."""
+"""Two ranks that share out the policy train, resume, evaluate and export as one rank does."""
 
 import csv
 import subprocess
@@ -84,7 +84,7 @@ def pair(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def in_shards(alone, tmp_path_factory):
-    """Two ranks go on from one rank's file, and write shards."""
+    """Two ranks resume from one rank's file, and write shards."""
     return finished(
         "fit",
         tmp_path_factory.mktemp("in_shards"),

@@ -1,4 +1,4 @@
-"""A run that is killed goes on as if it had not been."""
+"""A run that is killed resumes as if it had not been."""
 
 from __future__ import annotations
 

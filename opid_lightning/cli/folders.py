@@ -28,7 +28,7 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a run writes, and what it goes on from."""
+    """Where a run writes, and what it resumes from."""
 
     folder: Path
     checkpoint: str | None
@@ -56,7 +56,7 @@ def place(
             job that always says so has `fit` start from the beginning where there is none yet.
         recorded: the folder of the run that `--config` repeats.
 
-    Raises UsageError where two runs would be mixed, or there is nothing to go on from.
+    Raises UsageError where two runs would be mixed, or there is nothing to resume from.
     """
     run = Path(asked) if asked else None
     if checkpoint == "last":
@@ -89,16 +89,16 @@ def newest_run(folder: Path) -> Path:
 
 
 def placed_last(run: Path, may_start: bool) -> Placement:
-    """Goes on from the newest checkpoint of a run that can be read."""
+    """Resumes from the newest readable checkpoint of a run."""
     found, complaints = newest_of(run)
     if found:
         number = found.iterations
-        note = f"ckpt_path=last: going on from {found.path}, after iteration {number}."
+        note = f"ckpt_path=last: resuming from {found.path}, after iteration {number}."
         return Placement(run, str(found.path), " ".join([note, *complaints]))
     if complaints:
         raise UsageError(
             f"ckpt_path=last: no checkpoint can be read. {' '.join(complaints)} Put a copy of one "
-            f"into {run / CHECKPOINTS}, or begin anew with another trainer.default_root_dir."
+            f"into {run / CHECKPOINTS}, or start again with another trainer.default_root_dir."
         )
     if may_start:
         note = f"ckpt_path=last: {run} has no checkpoint yet; starting from the beginning."
@@ -110,7 +110,7 @@ def placed_last(run: Path, may_start: bool) -> Placement:
 
 
 def newest_of(run: Path) -> tuple[ReadableCheckpoint | None, list[str]]:
-    """What a run goes on from, wherever it wrote, and what is wrong with others."""
+    """What a run resumes from, wherever it wrote, and what is wrong with others."""
     places = [newest_checkpoint(folder) for folder in checkpoint_folders(run)]
     found = [newest for newest, _ in places if newest]
     newest = max(found, key=lambda each: (each.written_at, each.iterations), default=None)
@@ -172,11 +172,11 @@ def refuse_unknown_store(checkpoint: str) -> None:
 
 
 def refuse_to_mix(run: Path, checkpoint: str | None) -> None:
-    """A second run may only go on with the first one's checkpoint, or write elsewhere."""
+    """A second run may only resume from the first one's checkpoint, or write elsewhere."""
     own = [run.absolute(), *(folder.absolute() for folder in checkpoint_folders(run))]
-    goes_on = checkpoint is not None and any(map(Path(checkpoint).absolute().is_relative_to, own))
-    if (run / "config.yaml").exists() and not goes_on:
+    resumes = checkpoint is not None and any(map(Path(checkpoint).absolute().is_relative_to, own))
+    if (run / "config.yaml").exists() and not resumes:
         raise UsageError(
-            f"{run} already holds a run. Go on with it by ckpt_path=last, or write elsewhere by "
+            f"{run} already holds a run. Resume it with ckpt_path=last, or write elsewhere with "
             "another trainer.default_root_dir."
         )

@@ -25,7 +25,7 @@ OF_THE_PLACE = ("ckpt_path", "trainer.default_root_dir", "config")  # differ wit
 class SaveConfig(SaveConfigCallback):
     """Saves the resolved configuration of `fit`, tells the loggers, and notes where checkpoints go.
 
-    A run that goes on keeps the configuration that it was started with. All is in the run's own
+    A run that is resumed keeps the configuration that it was started with. All is in the run's own
     folder, wherever its first logger writes.
     """
 

@@ -1,4 +1,4 @@
-"""AnalysisStream: analyses that go on while the rollout does, and the answers in time."""
+"""AnalysisStream: analyses that run beside the rollout, and the answers in time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class AnalysisStream:
     """Asks the analyst about each trajectory in threads, `max_workers` at a time.
 
     Equal trajectories are asked about once, and those that the cache knows not at all. What is
-    asked goes on in the background when nobody waits for it any more, and lands in the cache.
+    asked continues in the background when nobody waits for it any more, and lands in the cache.
     What an analyst raises is raised here, by whatever is called next; the rest is not asked then.
     """
 
@@ -186,7 +186,7 @@ class AnalysisStream:
             self.cache.close()
 
     def _is_waiting(self, until: float | None, poll_s: float | None) -> bool:
-        """Waits until all is there, or the time is up, or for `poll_s`; whether to go on."""
+        """Waits until all is there, or the time is up, or for `poll_s`; whether to continue."""
         with self._settled:
             left = None if until is None else until - time.monotonic()
             if not self._awaited or self._error or (left is not None and left <= 0):

@@ -58,6 +58,6 @@ def factors(
 def merged(
     weight: Float[Tensor, "O I"], a: Float[Tensor, "K I"], b: Float[Tensor, "O K"], scale: float
 ) -> Float[Tensor, "O I"]:
-    """W + scale B A, in W's precision also amid a forward in a lower one."""
+    """W + scale B A, in W's precision, also inside a forward in a lower one."""
     with torch.autocast(weight.device.type, enabled=False):
         return torch.addmm(weight, b, a, alpha=scale)

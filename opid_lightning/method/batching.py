@@ -24,8 +24,8 @@ class Batching:
     It accumulates the same number of micro-batches. A short step at the end would be a whole step
     for few rows: with Adam, one row would move the weights as far as all the others.
 
-    With `share_prefixes`, the rows of a micro-batch are merged, and what they begin with alike is
-    computed once; it pays where a step's prompt continues the one before. Micro-batches then end
+    With `share_prefixes`, the rows of a micro-batch are merged, and shared prefixes are computed
+    once; this helps when a step's prompt continues the one before. Micro-batches then end
     where they share least. The gradient is the same but for rounding.
     """
 

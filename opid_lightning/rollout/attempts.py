@@ -200,7 +200,7 @@ class Play:
         self.observer.on_stage_progress("rollout", len(self.ended))
 
     def _lose(self, episode: Episode, error: SessionLostError) -> None:
-        """The listener does not hear of it as a trajectory: nobody is to look back on it."""
+        """The observer does not hear of it as a trajectory: no analyst is to read it."""
         if error.reason not in {other.reason for other in self.lost}:
             _log.warning("%s lost its session, and others may: %s", episode.next_id, error)
         self.lost.append(error)

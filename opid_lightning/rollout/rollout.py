@@ -92,7 +92,7 @@ class Rollout:
             raise ValueError(
                 f"{len(lost)} of {num_attempts} attempts lost their sessions, where "
                 f"rollout.max_lost_share={self.max_lost_share:g} allows no more than "
-                f"{min(int(allowed), num_attempts - 1)}. The last one: {lost[-1]}. Mend the "
+                f"{min(int(allowed), num_attempts - 1)}. The last one: {lost[-1]}. Fix the "
                 "environment, give it more time (workers.step_timeout_s, workers.reset_timeout_s) "
                 "or raise rollout.max_lost_share"
             ) from lost[-1]

@@ -85,7 +85,7 @@ def splits_of(evaluated: EvaluatedSplit) -> tuple[Split, ...]:
 
 
 def spread(tasks: Sequence[Task], count: int) -> tuple[Task, ...]:
-    """`count` tasks in their order: as many of each type as of the next, as far as they last.
+    """`count` tasks in their order, balanced across task types where possible.
 
     Those of a type lie at even distances, so that no one room or object fills the set.
     """

@@ -106,7 +106,7 @@ class EvaluationDispatcher(CallbackDispatcher):
         """Not analysed."""
 
     def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> None:
-        """Nobody looks back on them."""
+        """No analyst reads them."""
 
 
 @dataclass(frozen=True)

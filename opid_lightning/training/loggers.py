@@ -26,7 +26,7 @@ ID = re.compile(rb"[\w-]{1,64}")  # W&B's own limit
 class MetricsFile(Logger):
     """metrics.csv in the run's folder, one row a step; complete after every row.
 
-    A run that goes on keeps the rows of the steps before it. Lightning's own CSVLogger deletes
+    A run that is resumed keeps the rows of the steps before it. Lightning's own CSVLogger deletes
     them, and scatters what belongs to one step over several rows.
     """
 
@@ -67,12 +67,12 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def resume_logging(self, metrics: dict[str, float], step: int) -> None:
-        """Completes the row of this step, the last one of the run that this one goes on with."""
+        """Completes the row of this step, the last one of the run that this one resumes."""
         self._rows = self._rows_before(step + 1)
         self.log_metrics(metrics, step)
 
     def _rows_before(self, step: int) -> list[dict[str, Any]]:
-        """Those of the run that this one goes on with; its later steps are done again."""
+        """Those of the run that this one resumes; its later steps are done again."""
         return [row for row in read_csv(self.path) if int(row["step"]) < step]
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
@@ -95,7 +95,7 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
     except (ValueError, IndexError, csv.Error) as error:
         raise ValueError(
             f"{path} is damaged ({error}), and a run that resumes keeps its rows: put a copy of "
-            "it in its place, or move it away to go on without them."
+            "it in its place, or move it away to continue without them."
         ) from error
 
 

@@ -272,7 +272,7 @@ class OPIDModule(lightning.LightningModule):
             resume(self, checkpoint)
 
     def check_fits(self, checkpoint: Mapping[str, Any]) -> None:
-        """Raises where this run cannot go on from it, or evaluate what it holds."""
+        """Raises where this run cannot resume from it, or evaluate what it holds."""
         policy_record.check_same_policy(checkpoint, self.policy_record)
         adapter_checkpoint.check_same(
             checkpoint.get(adapter_checkpoint.KEY), self.adapter, self.source.path

@@ -27,7 +27,7 @@ def check_finite(name: str, value: Tensor, rows: Sequence[str] = ()) -> None:
 
 def not_finite(what: str, where: str, verb: Literal["is", "are"]) -> str:
     return (
-        f"The {what}{where} {verb} not finite; expected finite numbers. Nothing of it was kept: "
+        f"The {what}{where} {verb} not finite; expected finite numbers. None of it was kept: "
         "ckpt_path=last resumes from the last finite checkpoint. Lower the learning rate "
         "(optimizer.lr), or use a wider trainer.precision if bf16-mixed or 16-mixed overflows."
     )
@@ -48,6 +48,6 @@ def check_first_ratio(logprobs: Float[Tensor, "B R"], batch: Batch, bound: float
         "before the first optimizer step of the iteration; expected 1, within "
         f"model.max_first_ratio_error={bound:g}. The model gives one response two log-probs: it "
         "has noise (dropout, jitter of a router) that its config.json does not name so, or kernels "
-        "that do not repeat themselves. Nothing of it was kept. Switch the noise off in "
+        "that do not repeat themselves. None of it was kept. Switch the noise off in "
         "config.json; for kernels alone, raise model.max_first_ratio_error."
     )

@@ -15,7 +15,7 @@ def iteration_seed(seed: int, number: int) -> int:
 def tasks_of_iteration(tasks: Sequence[Task], count: int, seed: int, number: int) -> list[Task]:
     """`count` different tasks; shuffled passes over all tasks follow one another.
 
-    A function of seed and number alone, so that a resumed run goes on where it was. What does
+    A function of seed and number alone, so that a resumed run continues where it was. What does
     not fill an iteration at the end of a pass is left out of that pass.
     """
     number_of_pass, index = divmod(number, len(tasks) // count)

@@ -128,8 +128,8 @@ def check_evaluation_is_whole(trainer: lightning.Trainer, stage: str) -> None:
     is_whole = isinstance(limit, float) and limit == 1.0  # the int 1 is the first part
     if not is_whole and not (limit == 0 and stage == "fit"):
         raise ValueError(
-            f"trainer.{name} is {limit!r}, by which the beginning of an evaluation set would be "
-            "played alone, or nothing of it. Set it to 1.0 (in fit also to 0, for no evaluation), "
+            f"trainer.{name} is {limit!r}, by which only the beginning of an evaluation set "
+            "would be played, or nothing. Set it to 1.0 (in fit also to 0, for no evaluation), "
             "without trainer.fast_dev_run; evaluation.num_tasks makes a smaller set of all types."
         )
     if stage == "fit" and limit and trainer.num_sanity_val_steps not in (0, float("inf")):

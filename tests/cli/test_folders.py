@@ -56,7 +56,7 @@ def test_a_run_goes_on_in_its_folder() -> None:
     run = finished_run("mine")
     placement = place("fit", "keydoor", "mine", "last", None)
     assert (placement.folder, placement.checkpoint) == (run, str(run / LAST))
-    assert "going on from mine/checkpoints/last.ckpt, after iteration 3" in placement.note
+    assert "resuming from mine/checkpoints/last.ckpt, after iteration 3" in placement.note
 
 
 def test_last_is_the_newest_run_of_the_configuration() -> None:

@@ -1,4 +1,4 @@
-"""`doctor`: what a configuration needs and this machine lacks, with the line that mends it."""
+"""`doctor`: what a configuration needs and this machine lacks, with a command to fix it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ USAGE = """\
 usage: python -m opid_lightning doctor [conf=NAME] [GROUP=CHOICE] [SETTING=VALUE] [~SETTING]
                                        [--trust]
 
-Checks what the configuration needs, or without one all there is, and prints a line for each:
+Checks everything that the configuration needs, or without one everything there is, and prints a
+line for each:
 
   ok                what was found
   optional-missing  something works without it; the next line would add it
-  missing, broken   it is needed; the next line mends it
+  missing, broken   it is required; the next line fixes it
 
 A configuration file may name classes of other packages. They are imported only where they were
 typed, or with --trust.
 
-Ends with code 0 where all that is needed is there, with 1 where it is not.
+Exits with status 0, or with 1 if something required is missing.
 """
 
 
@@ -41,7 +42,7 @@ def run(arguments: Arguments) -> int:
     for finding in findings(arguments):
         print(finding, flush=True)  # those that take long come last
         num_ill += not finding.is_fine
-    print(f"\n{num_ill} to mend" if num_ill else "\nAll that is needed is there.")
+    print(f"\n{num_ill} to fix" if num_ill else "\nEverything required is there.")
     return min(num_ill, 1)
 
 

@@ -24,14 +24,14 @@ def check_analyst(parts: Parts) -> Iterator[Finding]:
     try:
         analyst = parts.build("analyst")
     except ValueError as error:  # Its message says which setting or variable is missing.
-        mend = f"export {variable_of(parts)}=..." if name == "OpenAI" else ""
-        yield Finding("analyst", State.MISSING, str(error), mend)
+        fix = f"export {variable_of(parts)}=..." if name == "OpenAI" else ""
+        yield Finding("analyst", State.MISSING, str(error), fix)
         return
     url = getattr(analyst, "base_url", None)
     if url is not None and not parts.trust.covers_url(url):
         found = f"not asked: {url} stands in a file, and would be sent the analyst's key"
-        mend = f"repeat it with analyst.base_url={url}, or with --trust"
-        yield Finding("analyst", State.OPTIONAL, found, mend)
+        fix = f"repeat it with analyst.base_url={url}, or with --trust"
+        yield Finding("analyst", State.OPTIONAL, found, fix)
     elif isinstance(analyst, VLLMServer):
         yield from check_endpoint(analyst.openai) if analyst.base_url else check_model(analyst)
     elif isinstance(analyst, OpenAI):
@@ -81,8 +81,8 @@ def check_endpoint(analyst: OpenAI) -> Iterator[Finding]:
     except openai.APIConnectionError as error:
         reason = secret.hide(str(error.__cause__ or error))
         found = f"{place} does not answer within {TIMEOUT_S:.0f} s: {reason}"
-        mend = "start the server, or repeat it with analyst.base_url=URL  # of one that runs"
-        yield Finding("analyst", State.BROKEN, found, mend)
+        fix = "start the server, or repeat it with analyst.base_url=URL  # of one that runs"
+        yield Finding("analyst", State.BROKEN, found, fix)
     else:
         yield answer(served, place, held, analyst)
 

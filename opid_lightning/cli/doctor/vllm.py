@@ -42,8 +42,8 @@ def check_vllm(is_needed: bool) -> Iterator[Finding]:
         yield Finding("vLLM", state, "not installed; sampler=vllm needs it", install_line())
     elif len(here) > 1:
         found = f"{' and '.join(here)} are both installed, and have overwritten each other"
-        mend = f"{pip('uninstall', '-y', *here)} && {install_line()}"
-        yield Finding("vLLM", State.BROKEN, found, mend)
+        fix = f"{pip('uninstall', '-y', *here)} && {install_line()}"
+        yield Finding("vLLM", State.BROKEN, found, fix)
     else:
         yield from check_surroundings(here[0])
         yield check_import(here[0])
@@ -52,15 +52,15 @@ def check_vllm(is_needed: bool) -> Iterator[Finding]:
 def check_surroundings(distribution: str) -> Iterator[Finding]:
     """Our own bounds on it, and its bounds on the packages that both of us use."""
     for requirement in requirements_of(PROJECT, extra=distribution):
-        mend = install_line(distribution) if requirement.name == distribution else None
-        yield check_requirement(requirement, mend)
+        fix = install_line(distribution) if requirement.name == distribution else None
+        yield check_requirement(requirement, fix)
     shared = {canonicalize_name(requirement.name) for requirement in requirements_of(PROJECT)}
     for requirement in requirements_of(distribution):
         if canonicalize_name(requirement.name) in shared:
             finding = check_requirement(requirement, install_line(distribution))
             if not finding.is_fine:
                 found = f"{finding.found}, says {distribution}"
-                yield Finding(finding.subject, finding.state, found, finding.mend)
+                yield Finding(finding.subject, finding.state, found, finding.fix)
 
 
 def check_import(distribution: str) -> Finding:
@@ -68,12 +68,12 @@ def check_import(distribution: str) -> Finding:
     if tried.problem:
         found = f"{distribution} cannot be imported: {tried.problem}"
         is_incomplete = "ModuleNotFoundError" in tried.problem
-        mend = install_line(distribution, is_afresh=not is_incomplete)
-        return Finding("vLLM", State.BROKEN, found, mend)
+        fix = install_line(distribution, is_afresh=not is_incomplete)
+        return Finding("vLLM", State.BROKEN, found, fix)
     device = tried.output.strip().splitlines()[-1:]
     if device in ([], [""]):
-        mend = f"{pip('uninstall', '-y', distribution)} && {install_line()}"
-        return Finding("vLLM", State.BROKEN, f"{distribution} finds nothing to run on", mend)
+        fix = f"{pip('uninstall', '-y', distribution)} && {install_line()}"
+        return Finding("vLLM", State.BROKEN, f"{distribution} finds nothing to run on", fix)
     return Finding("vLLM", State.OK, f"{distribution} can be imported, and runs on {device[0]}")
 
 

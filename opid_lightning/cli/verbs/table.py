@@ -63,7 +63,9 @@ VERBS = {
         "opid_lightning.cli.verbs.retrieving:run",
         RETRIEVER_INPUTS,
     ),
-    "doctor": Verb("what this machine lacks for a configuration", "opid_lightning.cli.doctor:run"),
+    "doctor": Verb(
+        "check what a configuration needs on this machine", "opid_lightning.cli.doctor:run"
+    ),
 }
 
 

@@ -109,7 +109,7 @@ def quieten_libraries() -> None:
     )
     for message in (
         r"`isinstance\(treespec, LeafSpec\)`",  # between Lightning 2.6 and torch 2.13
-        "Checkpoint directory .* exists and is not empty",  # of a run that goes on
+        "Checkpoint directory .* exists and is not empty",  # of a run that is resumed
         "Total length of `.*` across ranks is zero",  # of a run with nothing left to do
         "The '.*_dataloader' does not have many workers",  # loaders over what lies in memory
         "It is recommended to use `self.log.*sync_dist",  # vLLM makes a process group of one

@@ -181,6 +181,6 @@ def revive(server: OwnServer, restart_count: int) -> None:
 
 def unavailable(lost: ServerLostError) -> AnalystUnavailableError:
     return AnalystUnavailableError(
-        f"{lost}\nMend it, or join a server that runs elsewhere with analyst.base_url; a run that "
-        "had begun goes on with ckpt_path=last."
+        f"{lost}\nFix it, or join a server that runs elsewhere with analyst.base_url. A run that "
+        "has begun resumes with ckpt_path=last."
     )

@@ -21,8 +21,8 @@ OWN_FIELDS = {
 def check_extra_body(extra_body: Mapping[str, Any] | None) -> None:
     for name in (extra_body or {}).keys() & OWN_FIELDS.keys():
         own = OWN_FIELDS[name]
-        mend = f"Set {own} instead." if own else "The analyst needs it as it is."
-        raise ValueError(f"OpenAI.extra_body sets {name!r}. {mend}")
+        advice = f"Set {own} instead." if own else "The analyst needs it as it is."
+        raise ValueError(f"OpenAI.extra_body sets {name!r}. {advice}")
     try:
         json.dumps(extra_body, allow_nan=False)
     except (TypeError, ValueError) as error:

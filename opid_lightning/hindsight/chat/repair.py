@@ -1,4 +1,4 @@
-"""Repair: has a model mend a reply that cannot be used."""
+"""Repair: asks a model to repair a reply that cannot be used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from opid_lightning.hindsight.chat.completion_request import Message
 from opid_lightning.hindsight.chat.endpoint_faults import Fault
 from opid_lightning.types import Analysis
 
-MAX_MENDED_CHARACTERS = 16_000  # a longer reply would be paid for twice
+MAX_REPAIRED_CHARACTERS = 16_000  # a longer reply would be paid for twice
 REPAIR_VERSION = 1  # goes up with every change of the request
 REQUEST = """\
 Your reply cannot be used ({reason}): {detail}
@@ -20,7 +20,7 @@ Keep it short."""
 def repair_messages(
     question: Sequence[Message], answer: ChatReply | Fault, analysis: Analysis
 ) -> list[Message] | None:
-    """What to ask next; none where the analysis has no failure that asking again could mend.
+    """What to ask next; none where the analysis has no failure that asking again could repair.
 
     After an empty reply that is the same again: many servers refuse empty messages.
     """
@@ -29,7 +29,7 @@ def repair_messages(
     reply = answer.content or ""
     if not reply.strip():
         return list(question)
-    if len(reply) > MAX_MENDED_CHARACTERS:
+    if len(reply) > MAX_REPAIRED_CHARACTERS:
         return None
     request = REQUEST.format(reason=analysis.failure, detail=analysis.detail)
     return [

@@ -1,4 +1,4 @@
-"""What is told when an endpoint cannot be used, and which setting or variable mends it."""
+"""What is told when an endpoint cannot be used, and which setting or variable fixes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from opid_lightning.hindsight.chat.endpoint_faults import Fault
 from opid_lightning.protocols import AnalystUnavailableError
 
 ELSEWHERE = "analyst.base_url to where chat completions are served (it often ends in /v1)"
-MENDS = {
+REMEDIES = {
     "unauthorized": "Set {variable} to a key that may use {model} there.",
     "no_credit": "Give the account of the key in {variable} credit, or set another key.",
     "unknown_model": "Set analyst.model to one that it serves, or {elsewhere}.",
@@ -27,9 +27,9 @@ OTHERWISE = "Try again once it has recovered, or raise analyst.retries."
 def unavailable(model: str, endpoint: Endpoint, fault: Fault) -> AnalystUnavailableError:
     variable = endpoint.key_variable
     held = "is set" if os.environ.get(variable) else "is not set"
-    mend = MENDS.get(fault.failure, OTHERWISE)
-    mend = mend.format(variable=variable, model=model, elsewhere=ELSEWHERE)
+    remedy = REMEDIES.get(fault.failure, OTHERWISE)
+    remedy = remedy.format(variable=variable, model=model, elsewhere=ELSEWHERE)
     return AnalystUnavailableError(
         f"The analyst {model} at {endpoint.address.place} cannot work: {fault.failure}, "
-        f"{fault.detail} ({variable} {held}). {mend}"
+        f"{fault.detail} ({variable} {held}). {remedy}"
     )

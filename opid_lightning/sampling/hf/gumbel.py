@@ -47,6 +47,6 @@ class GumbelDraws:
         return chosen, logprobs
 
     def select(self, rows: Sequence[int]) -> None:
-        """Goes on with these rows alone."""
+        """Continues with these rows only."""
         self.temperature = self.temperature[list(rows)]
         self.sources = [self.sources[row] for row in rows]

@@ -20,7 +20,7 @@ JOIN_S = 10.0  # for a server given by URL, which should be up before the run
 
 
 class ServersLostError(ValueError):
-    """Servers could not be started, or were lost too often to go on."""
+    """Servers could not be started, or were lost too often to continue."""
 
 
 @dataclass
@@ -128,10 +128,10 @@ class Fleet:
             raise ServersLostError(
                 f"vLLM servers were lost {self.num_losses_in_a_row} times, without an answer in "
                 f"between (sampler.max_losses={self.max_losses}), last the one at "
-                f"{server.client.url}: {loss}. Mend it, and go on from the end of the last "
+                f"{server.client.url}: {loss}. Fix it, and resume from the end of the last "
                 f"iteration with ckpt_path=last. {server.log_tail()}"
             ) from loss
         self.num_restarts += 1
         _log.warning(
-            "The vLLM server at %s was lost (%s); it is brought back.", server.client.url, loss
+            "The vLLM server at %s was lost (%s); it is restarted.", server.client.url, loss
         )

@@ -68,7 +68,7 @@ def check_same(found: Record | None, record: Record | None, path: str) -> None:
         if found[name] != record[name]:
             raise ValueError(
                 f"policy.lora.{name} is {record[name]}, but {found[name]} in the checkpoint. Set "
-                "it to that to go on."
+                f"it to {found[name]} to resume."
             )
     raise ValueError(
         f"The checkpoint's adapter was trained beside other weights than those of "

@@ -45,7 +45,7 @@ class CheckpointFiles(TorchCheckpointIO):
                 raise
             raise ValueError(
                 f"The checkpoint {path} cannot be written: {reason}. The one before it is as it "
-                "was: make room on the disk, and go on with ckpt_path=last."
+                "was: make room on the disk, and resume with ckpt_path=last."
             ) from error
 
     def load_checkpoint(
@@ -194,7 +194,7 @@ def progress(checkpoint: Mapping[str, Any]) -> dict[str, int]:
 def check_resumes(
     checkpoint: Mapping[str, Any], max_epochs: int | None, max_steps: int = -1
 ) -> None:
-    """Raises for one that `fit` cannot go on from."""
+    """Raises for one that `fit` cannot resume from."""
     check_ends_an_iteration(checkpoint)
     if "lr_schedulers" not in checkpoint:
         raise ValueError(
@@ -240,12 +240,12 @@ def nothing_left(checkpoint: Mapping[str, Any], max_epochs: int | None, max_step
 
 
 def check_ends_an_iteration(checkpoint: Mapping[str, Any]) -> None:
-    """Raises for one amid an iteration: the rest of its rollouts is lost."""
+    """Raises for one inside an iteration: the rest of its rollouts is lost."""
     begun, trained = progress(checkpoint)["ready"], progress(checkpoint)["processed"]
     if begun != trained:
         raise ValueError(
-            f"The checkpoint was written amid iteration {begun}, whose rollouts it does not hold: "
-            "resume from one of the end of an iteration, as callbacks.checkpoint writes them "
-            "(opid_lightning.callbacks.IterationCheckpoint, or Lightning's ModelCheckpoint with "
-            "every_n_epochs and save_on_train_epoch_end=true)."
+            f"The checkpoint was written inside iteration {begun}, whose rollouts it does not "
+            "hold. Resume from one that was written at the end of an iteration, as "
+            "callbacks.checkpoint does (opid_lightning.callbacks.IterationCheckpoint, or "
+            "Lightning's ModelCheckpoint with every_n_epochs and save_on_train_epoch_end=true)."
         )

@@ -1,4 +1,4 @@
-"""What checkpoints hold beside weights and Lightning's own, and how a run goes on from them."""
+"""What checkpoints hold beside weights and Lightning's own, and how a run resumes from them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def records_of(module: OPIDModule, checkpoint: dict[str, Any]) -> dict[str, Any]
 
 
 def check_run_resumes(module: OPIDModule, checkpoint: Mapping[str, Any]) -> None:
-    """Raises where `fit` cannot go on from it."""
+    """Raises where `fit` cannot resume from it."""
     assert module.run_end is not None
     check_resumes(checkpoint, module.trainer.max_epochs, module.run_end.max_steps)
     if found := optimizer_record.record_in(checkpoint):
@@ -43,7 +43,7 @@ def own_optimizer(module: OPIDModule) -> optimizer_record.Record:
 
 
 def resume(module: OPIDModule, checkpoint: Mapping[str, Any]) -> None:
-    """Goes on from it: its evaluation before the first update is behind the run."""
+    """Resumes from it; the evaluation before the first update is not repeated."""
     trainer = module.trainer
     assert module.run_end is not None
     trainer.num_sanity_val_steps = 0

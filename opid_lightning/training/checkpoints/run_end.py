@@ -10,7 +10,7 @@ from opid_lightning.training.hooks import iteration_number
 
 
 class RunEnd:
-    """Puts off what would end a run amid an iteration until the iteration is over.
+    """Postpones what would end a run inside an iteration until the iteration is over.
 
     Lightning stops at the very batch at which `trainer.max_steps`, `trainer.max_time` or a
     callback says so. The rest of the iteration's experience would be lost, and with it the
@@ -21,7 +21,7 @@ class RunEnd:
         self.max_steps = trainer.max_steps
         self.evaluates_every = trainer.check_val_every_n_epoch
         self.is_asked = False  # by a callback
-        # Lightning also resumes otherwise where this is set, as if amid an epoch.
+        # Lightning also resumes otherwise where this is set, as if inside an epoch.
         trainer.fit_loop.epoch_loop.max_steps = -1
 
     def on_batch_end(self, trainer: lightning.Trainer) -> None:

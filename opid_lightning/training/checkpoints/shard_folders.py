@@ -51,7 +51,7 @@ def writer_of(shards: str | Path) -> str:
     if SHARDS_OF not in values:
         raise ValueError(
             f"{shards} does not say whether strategy=fsdp or fsdp2 has written it: it is of an "
-            "older version. Go on from a checkpoint of one file"
+            "older version. Resume from a checkpoint of one file"
         )
     return str(values[SHARDS_OF])
 
