@@ -15,7 +15,7 @@ import torch
 
 from opid_lightning.callbacks import SkillExtraction
 from opid_lightning.envs.keydoor import Keydoor
-from opid_lightning.iteration import means
+from opid_lightning.iteration import mean_over_ranks
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.method.advantage import Advantage
 from opid_lightning.method.batching import Batching
@@ -247,4 +247,4 @@ def test_skill_prompts_have_the_budget_of_the_rollout() -> None:
 
 
 def test_figures_of_the_sampler_are_means_over_ranks() -> None:
-    assert means([{"batch_mean": 2.0}, {"batch_mean": 5.0}]) == {"batch_mean": 3.5}
+    assert mean_over_ranks([{"batch_mean": 2.0}, {"batch_mean": 5.0}]) == {"batch_mean": 3.5}
