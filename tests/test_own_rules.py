@@ -7,13 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from opid_lightning.callbacks import SkillExtraction
 from opid_lightning.cli.verbs.table import main
-from opid_lightning.hindsight.analysts.rules import Rules
 from opid_lightning.method.method import Method
 from opid_lightning.method.rules.additive import Additive
 from opid_lightning.method.rules.distillation import Distillation
-from tests.keydoor_run import GRPO, KeepExperience, assert_same_weights, fit, largest_difference
+from tests.keydoor_run import (
+    GRPO,
+    KeepExperience,
+    analysing,
+    assert_same_weights,
+    fit,
+    largest_difference,
+)
 from tests.method.rules.own import Decaying
 
 MODULE = '''
@@ -66,7 +71,7 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_rule_of_your_own_trains_and_is_told_each_iteration(tmp_path: Path) -> None:
     rule, keep = Decaying(half_life=1.0), KeepExperience()
-    callbacks = [SkillExtraction(Rules()), keep]
+    callbacks = [*analysing(), keep]
     run = fit(tmp_path / "own", callbacks, iterations=2, method=Method(rule))
     assert set(rule.told) == {0, 1}
     assert run.metrics["loss/rule"] != 0
