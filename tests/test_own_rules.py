@@ -50,7 +50,7 @@ class Mine(Rule):
 
 class Broken(Mine):
     def advantages(self, outcome, delta, mask, iteration):
-        return outcome + delta / 0.0
+        return outcome + delta * float("nan")
 '''
 SHORT = [
     "conf=keydoor",
@@ -113,7 +113,7 @@ def test_a_misspelt_setting_of_a_rule_names_the_nearest(
     assert main(["fit", "conf=keydoor", *typed.split()]) == 2
     error = capsys.readouterr().err
     assert typed.split()[-1].partition("=")[0] in error
-    assert f"Did you mean {said}" in error
+    assert f"Did you mean '{said}'?" in error
 
 
 def test_a_rule_that_returns_no_numbers_ends_a_run_by_name(
