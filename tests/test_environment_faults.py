@@ -24,13 +24,12 @@ from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.method.advantage import Advantage
 from opid_lightning.method.method import Method
 from opid_lightning.method.rules.additive import Additive
-from opid_lightning.protocols import Environment, Session, Split
+from opid_lightning.protocols import SILENCE, Environment, Session, Split
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.scripted import Scripted
 from opid_lightning.types import Action, Observation, Opening, Policy, PromptText, Task, Turn
 from opid_lightning.value_checks import LARGEST_REWARD
-from opid_lightning.warm_start.evaluation import Silent
 from tests.keydoor_run import fit, keydoor_data
 
 GATE, TASK = Gate("vaults.Vault"), Task("vault 7", "vault")
@@ -89,7 +88,7 @@ def play(environment: Environment, policy: Policy) -> Any:
     sessions = SessionPool(environment)
     tasks, encode = Keydoor().tasks("train")[:2], encode_chat(policy.tokenizer)
     with Scripted(["left"]).serving(policy) as generation:
-        trajectories = ROLLOUT(sessions, tasks, generation, encode, 0, Silent())
+        trajectories = ROLLOUT(sessions, tasks, generation, encode, 0, SILENCE)
     sessions.close()
     return trajectories
 
