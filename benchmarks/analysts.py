@@ -29,7 +29,7 @@ from opid_lightning.hindsight.cache import AnalysisCache
 from opid_lightning.hindsight.stream import AnalysisStream, Outcome
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.text.chat import encode_chat
-from opid_lightning.protocols import Silence
+from opid_lightning.protocols import SilentObserver
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.hf.hugging_face import HuggingFace
@@ -39,7 +39,7 @@ GROUP = 8
 
 
 @dataclass
-class Streaming(Silence):
+class Streaming(SilentObserver):
     """Has each trajectory analysed when it ends."""
 
     stream: AnalysisStream
@@ -81,7 +81,9 @@ class Bench:
             cache = AnalysisCache(Path(folder) / "analyses.sqlite")
             stream = AnalysisStream(self.analyst, cache, max_workers=self.workers)
             started = time.perf_counter()
-            trajectories = self.rollout(Streaming(stream) if is_streamed else Silence(), seed)
+            trajectories = self.rollout(
+                Streaming(stream) if is_streamed else SilentObserver(), seed
+            )
             ended = time.perf_counter()
             if not is_streamed:
                 for trajectory in trajectories:
@@ -92,14 +94,14 @@ class Bench:
         found = tuple(outcomes[trajectory.id] for trajectory in trajectories)
         return Iteration(trajectories, found, ended - started, exposed_s)
 
-    def rollout(self, listener: Silence, seed: int) -> Sequence[Trajectory]:
+    def rollout(self, observer: SilentObserver, seed: int) -> Sequence[Trajectory]:
         environment = ALFWorld(prompt_style="brief", history_length=30, max_steps=self.max_steps)
         sessions = SessionPool(environment)
         rollout = Rollout(GROUP, max_response_tokens=24, max_concurrent=self.concurrent)
         games = environment.tasks("train")[: self.num_games]
         encode = encode_chat(self.policy.tokenizer)
         with HuggingFace().serving(self.policy) as generation:
-            played = tuple(rollout(sessions, games, generation, encode, seed, listener))
+            played = tuple(rollout(sessions, games, generation, encode, seed, observer))
         sessions.close()
         return played
 

@@ -20,7 +20,7 @@ from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.method.scoring import logprobs_of
-from opid_lightning.protocols import Sampler, Silence
+from opid_lightning.protocols import Sampler, SilentObserver
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.hf.hugging_face import HuggingFace
@@ -64,7 +64,7 @@ class Bench:
         encode = encode_chat(self.policy.tokenizer)
         with sampler.serving(self.policy) as generation:
             start = time.perf_counter()
-            played = rollout(sessions, games, generation, encode, 0, Silence())
+            played = rollout(sessions, games, generation, encode, 0, SilentObserver())
             seconds = time.perf_counter() - start
             batch_mean = generation.metrics["batch_mean"]
         sessions.close()

@@ -21,7 +21,7 @@ from opid_lightning.envs.workers import WorkerEnvironment, Workers
 from opid_lightning.envs.workers.session import WorkerSession
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.text.chat import encode_chat
-from opid_lightning.protocols import Environment, Session, Silence
+from opid_lightning.protocols import Environment, Session, SilentObserver
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.hf.hugging_face import HuggingFace
@@ -69,11 +69,13 @@ def compare(name: str, environment: Environment, num_steps: int) -> None:
     fork_s = seconds(lambda: sessions.extend(workers.open() for _ in range(NUM_SESSIONS)))
     one = steps_per_s(sessions[:1], tasks[:1], num_steps)
     every = steps_per_s(sessions, tasks, max(num_steps // 16, 50))
-    zygote = workers._zygote
-    assert zygote is not None
+    fork_server = workers._fork_server
+    assert fork_server is not None
     processes = [session.process_id for session in sessions]
     private = sum(memory_mb(process, "Private_") for process in processes) / len(processes)
-    whole = sum(memory_mb(process, "Pss(?=:)") for process in (*processes, zygote._process.pid))
+    whole = sum(
+        memory_mb(process, "Pss(?=:)") for process in (*processes, fork_server._process.pid)
+    )
     workers.close()
     print(
         f"| {name} | {in_process:,.0f} | {one:,.0f} | {every:,.0f} | {start_s:.1f} s | "
@@ -88,7 +90,7 @@ def roll(environment: Environment) -> float:
     rollout = Rollout(4, max_prompt_tokens=64, skill_tokens=16, max_response_tokens=2)
     sessions, encode = SessionPool(environment), encode_chat(policy.tokenizer)
     with HuggingFace().serving(policy) as generation:
-        took = seconds(lambda: rollout(sessions, tasks, generation, encode, 0, Silence()))
+        took = seconds(lambda: rollout(sessions, tasks, generation, encode, 0, SilentObserver()))
     sessions.close()
     return took
 

@@ -20,7 +20,7 @@ import torch
 
 from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.hindsight.analysts.rules import Rules
-from opid_lightning.iteration import Actors, Iteration
+from opid_lightning.iteration import Iteration, Models
 from opid_lightning.lm.forward.logprobs import response_logprobs
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.text.chat import encode_chat
@@ -31,7 +31,7 @@ from opid_lightning.method.loss import Loss
 from opid_lightning.method.method import Method
 from opid_lightning.method.routing import Routing
 from opid_lightning.method.rules.additive import Additive
-from opid_lightning.protocols import Silence
+from opid_lightning.protocols import SilentObserver
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.hf.hugging_face import HuggingFace
@@ -43,7 +43,7 @@ ROWS_OF_A_TRAJECTORY = 14  # by the small policy, which wins a part of its games
 
 
 @dataclass
-class Stopwatch(Silence):
+class Stopwatch(SilentObserver):
     """Notes how long each stage takes."""
 
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -75,10 +75,10 @@ class Bench:
         """How many rows, and the seconds of each stage."""
         watch, sessions = Stopwatch(), SessionPool(self.environment)
         encode = encode_chat(self.policy.tokenizer)
-        actors = Actors(self.policy, self.policy, None, encode, nullcontext)
+        models = Models(self.policy, self.policy, None, encode, nullcontext)
         start = time.process_time()
         try:
-            experience = self.iteration(0, 0, tasks, sessions, HuggingFace(), actors, watch)
+            experience = self.iteration(0, 0, tasks, sessions, HuggingFace(), models, watch)
         finally:
             sessions.close()
         before_update = time.process_time()

@@ -22,7 +22,7 @@ from benchmarks.engines import Bench
 from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.text.chat import encode_chat
-from opid_lightning.protocols import Generation, Sampler, Session, Silence
+from opid_lightning.protocols import Generation, Sampler, Session, SilentObserver
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.vllm.sampler import VLLM
@@ -104,7 +104,7 @@ class Way:
                 trajectory
                 for first in range(0, num_games, wave)
                 for trajectory in rollout(
-                    sessions, games[first : first + wave], served, encode, 0, Silence()
+                    sessions, games[first : first + wave], served, encode, 0, SilentObserver()
                 )
             ]
             seconds, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start

@@ -9,7 +9,7 @@ from benchmarks.training_rows import Rows
 from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.lm.policy import PolicySource, load_policy, stop_ids
 from opid_lightning.lm.text.chat import encode_chat
-from opid_lightning.protocols import Silence
+from opid_lightning.protocols import SilentObserver
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.hf.hugging_face import HuggingFace
@@ -28,7 +28,7 @@ def played_games(
         with HuggingFace().serving(small) as generation:
             tasks = brief.tasks("train")[:num_games]
             encode = encode_chat(small.tokenizer)
-            played = play(sessions, tasks, generation, encode, 0, Silence())
+            played = play(sessions, tasks, generation, encode, 0, SilentObserver())
     finally:
         sessions.close()
     return tuple(retold(trajectory, policy, environment) for trajectory in played)

@@ -16,7 +16,7 @@ from typing import Any
 from opid_lightning.envs.alfworld import ALFWorld
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.text.chat import encode_chat
-from opid_lightning.protocols import Silence
+from opid_lightning.protocols import SilentObserver
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.hf.hugging_face import HuggingFace
@@ -49,7 +49,7 @@ def measure(
             collect = Timed(generation.collect)
             setattr(generation, "collect", collect)  # noqa: B010
             played = Rollout(max_response_tokens=24)(
-                sessions, tasks, generation, encode, seed=0, listener=Silence()
+                sessions, tasks, generation, encode, seed=0, observer=SilentObserver()
             )
     finally:
         model.forward = forward.call

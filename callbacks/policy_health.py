@@ -32,7 +32,9 @@ class PolicyHealth(RolloutCallback):
         self._sampler: dict[str, float] = {}
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
-        self._sampler = {f"sampler/{name}": value for name, value in experience.sampler.items()}
+        self._sampler = {
+            f"sampler/{name}": value for name, value in experience.sampler_metrics.items()
+        }
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._batches.clear()

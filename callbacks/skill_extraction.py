@@ -25,7 +25,7 @@ from opid_lightning.hindsight.budget import Budget
 from opid_lightning.hindsight.cache import AnalysisCache
 from opid_lightning.hindsight.stream import OVER_BUDGET, AnalysisStream, Outcome
 from opid_lightning.method.critical_steps import CriticalSteps
-from opid_lightning.protocols import Analyst, AsksPolicy, Voice
+from opid_lightning.protocols import Analyst, AsksPolicy, PolicyClient
 from opid_lightning.training.hooks import RolloutCallback, iteration_number, ranks_of
 from opid_lightning.training.implementation_checks import check_implements
 from opid_lightning.types import Hindsight, Trajectory
@@ -94,7 +94,9 @@ class SkillExtraction(RolloutCallback):
         self.total = Account()  # of all iterations so far
         self._recent = Recent(window)
         self._stream: AnalysisStream | None = None
-        self._voice: Voice | None = None  # of the rollout, where the analyst asks the policy
+        self._client: PolicyClient | None = (
+            None  # of the rollout, where the analyst asks the policy
+        )
         self._began_at = 0.0
         self._is_over_budget = False
         self._metrics: dict[str, float] = {}
@@ -118,10 +120,10 @@ class SkillExtraction(RolloutCallback):
         if stage == "rollout":
             self._began_at = time.monotonic()
 
-    def on_rollout_start(self, trainer: lightning.Trainer, voice: Voice) -> None:
+    def on_rollout_start(self, trainer: lightning.Trainer, client: PolicyClient) -> None:
         if isinstance(self.analyst, AsksPolicy):
-            self._voice = voice
-            self.analyst.listen(voice)
+            self._client = client
+            self.analyst.listen(client)
 
     def on_trajectory_end(self, trainer: lightning.Trainer, trajectory: Trajectory) -> None:
         if self._stream is not None and self.step_choice.can_stream:
@@ -170,7 +172,7 @@ class SkillExtraction(RolloutCallback):
         trajectories: Sequence[Trajectory],
     ) -> tuple[Mapping[str, Outcome], int]:
         """By trajectory id, and how many step skills statistics did not agree with."""
-        advance = self._voice.advance if self._voice else None
+        advance = self._client.advance if self._client else None
         if self.step_choice.chosen_by == "analyst":
             return stream.collect(self.deadline_s, advance), 0
         gamma = trainer.datamodule.advantage.gamma  # type: ignore[attr-defined]

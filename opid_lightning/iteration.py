@@ -15,9 +15,9 @@ from opid_lightning.method.method import Method
 from opid_lightning.method.routing import Routing
 from opid_lightning.method.scoring import score_rows
 from opid_lightning.protocols import (
-    SILENCE,
+    SILENT,
     HindsightSource,
-    Listener,
+    IterationObserver,
     Sampler,
     no_hindsight,
 )
@@ -37,7 +37,7 @@ from opid_lightning.types import (
 
 
 @dataclass(frozen=True)
-class Actors:
+class Models:
     """The models of one iteration, and how they are run."""
 
     policy: Policy  # being trained; samples
@@ -76,8 +76,8 @@ class Iteration:
         tasks: Sequence[Task],
         sessions: SessionPool,
         sampler: Sampler,
-        actors: Actors,
-        listener: Listener = SILENCE,
+        models: Models,
+        observer: IterationObserver = SILENT,
         ranks: Ranks = ALONE,
     ) -> Experience:
         """Whole groups are shared out among ranks, and so are scoring and training.
@@ -85,23 +85,23 @@ class Iteration:
         What is played and scored is exchanged, so that every rank returns the same experience.
         """
         with (
-            sampler.serving(actors.policy) as generation,
-            SharedGeneration(generation, actors.policy, actors.encode) as shared,
+            sampler.serving(models.policy) as generation,
+            SharedGeneration(generation, models.policy, models.encode) as shared,
         ):
-            listener.on_rollout_start(shared)
-            mine = self.rollout(sessions, ranks.share(tasks), shared, actors.encode, seed, listener)
+            observer.on_rollout_start(shared)
+            mine = self.rollout(sessions, ranks.share(tasks), shared, models.encode, seed, observer)
             whole, lost = without_lost(mine)
-            part = whole, self.collect_hindsight(whole, listener), dict(generation.metrics), lost
+            part = whole, self.collect_hindsight(whole, observer), dict(generation.metrics), lost
         played, hindsights, metrics, lost_parts = zip(*ranks.gather(part), strict=True)
         trajectories, hindsight = in_order(played, tasks), merge_hindsight(hindsights)
         check_any_step(sessions.environment, trajectories)
-        rows = self.route(trajectories, hindsight, actors.encode)
+        rows = self.route(trajectories, hindsight, models.encode)
         sequences = [row.prompt_ids + row.response_ids for row in rows]
         plan = self.batching.plan(sequences, seed, ranks.count)
         temperature, layout = self.rollout.temperature, self.batching.layout
-        old, reference = actors.old, actors.reference
-        with actors.precision():
-            scored = score_rows(old, reference, rows, plan, temperature, listener, layout, ranks)
+        old, reference = models.old, models.reference
+        with models.precision():
+            scored = score_rows(old, reference, rows, plan, temperature, observer, layout, ranks)
         samples = self.method(scored, self.advantage(scored), number)
         lost = sum(lost_parts, Counter())
         sampler_metrics = mean_over_ranks(metrics)
@@ -110,16 +110,16 @@ class Iteration:
         )
 
     def collect_hindsight(
-        self, trajectories: tuple[Trajectory, ...], listener: Listener
+        self, trajectories: tuple[Trajectory, ...], observer: IterationObserver
     ) -> Hindsight:
         """The skills on this rank's trajectories, some of them written while others still played.
 
         The policy is still served, as it may be the one that writes them.
         """
-        listener.on_rollout_end(trajectories)
-        listener.on_stage_start("hindsight", len(trajectories))
+        observer.on_rollout_end(trajectories)
+        observer.on_stage_start("hindsight", len(trajectories))
         hindsight = self.hindsight(trajectories)
-        listener.on_stage_end("hindsight", 0)
+        observer.on_stage_end("hindsight", 0)
         return hindsight
 
     def route(

@@ -132,12 +132,12 @@ class RequestTooLongError(ValueError):
         self.given = given
 
 
-class VoiceEndedError(Exception):
+class PolicyClientEndedError(Exception):
     """The policy is not served any more, so what it was asked stays without an answer."""
 
 
 @runtime_checkable
-class Voice(Protocol):
+class PolicyClient(Protocol):
     """The policy while it is served for a rollout, for others who want to ask it something."""
 
     @property
@@ -150,7 +150,7 @@ class Voice(Protocol):
         """A user message, from any thread, at any time; answered when the engine gets to it.
 
         The future raises RequestTooLongError, another ValueError where the sampler refuses the
-        request, or VoiceEndedError.
+        request, or PolicyClientEndedError.
         """
 
     def advance(self) -> None:
@@ -201,8 +201,8 @@ class Analyst(Protocol):
 class AsksPolicy(Protocol):
     """An analyst that asks the policy itself."""
 
-    def listen(self, voice: Voice) -> None:
-        """Is told of each rollout's voice, before its first trajectory ends."""
+    def listen(self, client: PolicyClient) -> None:
+        """Is told of each rollout's client, before its first trajectory ends."""
 
 
 # Where the skills on an iteration's trajectories come from, asked once all of them are over.
@@ -214,11 +214,11 @@ def no_hindsight(trajectories: Sequence[Trajectory]) -> Hindsight:
 
 
 @runtime_checkable
-class Listener(Protocol):
+class IterationObserver(Protocol):
     """Hears an iteration while it happens, and changes nothing about it."""
 
-    def on_rollout_start(self, voice: Voice) -> None:
-        """The voice can be asked until the hindsight is there."""
+    def on_rollout_start(self, client: PolicyClient) -> None:
+        """The client can be asked until the hindsight is there."""
 
     def on_stage_start(self, stage: str, total: int) -> None: ...
 
@@ -231,10 +231,10 @@ class Listener(Protocol):
     def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> None: ...
 
 
-class Silence:
-    """A Listener that does nothing; override what you need."""
+class SilentObserver:
+    """An IterationObserver that does nothing; override what you need."""
 
-    def on_rollout_start(self, voice: Voice) -> None: ...
+    def on_rollout_start(self, client: PolicyClient) -> None: ...
 
     def on_stage_start(self, stage: str, total: int) -> None: ...
 
@@ -247,4 +247,4 @@ class Silence:
     def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> None: ...
 
 
-SILENCE = Silence()
+SILENT = SilentObserver()

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning
 
-from opid_lightning.files.atomic import written_whole
+from opid_lightning.files.atomic import atomic_write
 from opid_lightning.training.checkpoints.files import CheckpointFiles, progress
 from opid_lightning.training.hooks import RolloutCallback
 from opid_lightning.types import Experience
@@ -43,7 +43,7 @@ class KilledWriting(CheckpointFiles):
         if progress(checkpoint)["processed"] == self.iteration:
             half = Path(path).read_bytes()[: Path(path).stat().st_size // 2]
             Path(path).unlink()
-            with written_whole(Path(path), "wb") as file:
+            with atomic_write(Path(path), "wb") as file:
                 file.write(half)
                 file.flush()
                 die()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from opid_lightning.files.atomic import written_whole
+from opid_lightning.files.atomic import atomic_write
 from opid_lightning.training.checkpoints.files import (
     CheckpointFiles,
     check_ends_an_iteration,
@@ -82,14 +82,14 @@ def test_a_name_that_was_a_link_is_written_beside_its_target(tmp_path: Path) -> 
 
 def test_a_file_is_as_before_until_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "file"
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write("old")
-    with written_whole(path) as file:
+    with atomic_write(path) as file:
         file.write("new")
         file.flush()
         assert path.read_text() == "old"
     assert path.read_text() == "new"
-    with pytest.raises(TypeError), written_whole(path) as file:
+    with pytest.raises(TypeError), atomic_write(path) as file:
         file.write(b"not text")
     assert path.read_text() == "new"
     assert names_in(path.parent) == ["file"]

@@ -24,7 +24,7 @@ from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.method.advantage import Advantage
 from opid_lightning.method.method import Method
 from opid_lightning.method.rules.additive import Additive
-from opid_lightning.protocols import SILENCE, Environment, Session, Split
+from opid_lightning.protocols import SILENT, Environment, Session, Split
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.scripted import Scripted
@@ -88,7 +88,7 @@ def play(environment: Environment, policy: Policy) -> Any:
     sessions = SessionPool(environment)
     tasks, encode = Keydoor().tasks("train")[:2], encode_chat(policy.tokenizer)
     with Scripted(["left"]).serving(policy) as generation:
-        trajectories = ROLLOUT(sessions, tasks, generation, encode, 0, SILENCE)
+        trajectories = ROLLOUT(sessions, tasks, generation, encode, 0, SILENT)
     sessions.close()
     return trajectories
 

@@ -49,7 +49,7 @@ def test_a_run_that_goes_on_completes_the_last_row_and_cuts_off_what_came_after(
     first.log_metrics({"loss": 1.0}, step=1)
     first.log_metrics({"success": 0.5}, step=3)
     first.log_metrics({"loss": 9.0}, step=5)
-    MetricsFile(str(tmp_path)).go_on({"loss": 3.0}, step=3)
+    MetricsFile(str(tmp_path)).resume_logging({"loss": 3.0}, step=3)
     assert [(row["step"], row["loss"], row["success"]) for row in rows(tmp_path)] == [
         ("1", "1.0", ""),
         ("3", "3.0", "0.5"),
@@ -127,7 +127,7 @@ def test_damaged_metrics_are_refused_and_not_written_over(
     damaged = damage(first.path.read_bytes())
     first.path.write_bytes(damaged)
     with pytest.raises(ValueError, match=r"metrics\.csv is damaged .*move it away"):
-        MetricsFile(str(tmp_path)).go_on({"loss": 3.0}, step=5)
+        MetricsFile(str(tmp_path)).resume_logging({"loss": 3.0}, step=5)
     assert first.path.read_bytes() == damaged
 
 

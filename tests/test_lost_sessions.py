@@ -20,7 +20,7 @@ from opid_lightning.envs.keydoor import Keydoor
 from opid_lightning.iteration import without_lost
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.text.chat import encode_chat
-from opid_lightning.protocols import Session, SessionLostError, Silence, WaitingEnvironment
+from opid_lightning.protocols import Session, SessionLostError, SilentObserver, WaitingEnvironment
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.scripted import Scripted
@@ -42,7 +42,7 @@ def policy() -> Policy:
 
 
 @dataclass
-class Heard(Silence):
+class Heard(SilentObserver):
     """A listener that counts, and opens a gate when so many trajectories have ended."""
 
     opens_at: int = 0
@@ -60,12 +60,12 @@ class Heard(Silence):
 
 
 def solved(
-    policy: Policy, env: Keydoor, rollout: Rollout = ROLLOUT, listener: Silence | None = None
+    policy: Policy, env: Keydoor, rollout: Rollout = ROLLOUT, observer: SilentObserver | None = None
 ) -> tuple[Trajectory, ...]:
     """Played by a solver, to whom responses come one at a time."""
     with Scripted(reply_to=solve).serving(policy) as generation:
         encode = encode_chat(policy.tokenizer)
-        return rollout(SessionPool(env), TASKS, generation, encode, 0, listener or Silence())
+        return rollout(SessionPool(env), TASKS, generation, encode, 0, observer or SilentObserver())
 
 
 # ------------------------------------------------------------------ waiting

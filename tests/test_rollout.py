@@ -14,7 +14,7 @@ import pytest
 from opid_lightning.envs.keydoor import Keydoor
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.text.chat import encode_chat
-from opid_lightning.protocols import Generation, Session, Voice
+from opid_lightning.protocols import Generation, PolicyClient, Session
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.hf.hugging_face import HuggingFace
@@ -51,7 +51,7 @@ class Heard:
     def on_stage_end(self, stage: str, num_tokens: int) -> None:
         self.events.append(("end", stage, num_tokens))
 
-    def on_rollout_start(self, voice: Voice) -> None:
+    def on_rollout_start(self, client: PolicyClient) -> None:
         raise AssertionError("the rollout does not say that it starts")
 
     def on_trajectory_end(self, trajectory: Trajectory) -> None:
@@ -122,7 +122,7 @@ def roll(
     num_tasks: int = 3,
     generation: Generation | None = None,
     encode: Callable[[str], TokenIds] | None = None,
-    listener: Heard | None = None,
+    observer: Heard | None = None,
     seed: int = 0,
 ) -> tuple[Trajectory, ...]:
     with serving(policy, generation) as served:
@@ -132,7 +132,7 @@ def roll(
             served,
             encode or encode_chat(policy.tokenizer),
             seed,
-            listener or Heard(),
+            observer or Heard(),
         )
 
 
@@ -166,7 +166,7 @@ def test_trajectories_keep_the_order_of_tasks_and_attempts_whichever_ended_first
     policy: Policy,
 ) -> None:
     heard = Heard()
-    trajectories = roll(policy, generation=NewestFirst(lambda request: "left"), listener=heard)
+    trajectories = roll(policy, generation=NewestFirst(lambda request: "left"), observer=heard)
     tasks = [task.id for task in Keydoor().tasks("train")[:3]]
     expected = [f"{task}#{attempt}" for task in tasks for attempt in range(2)]
     assert [trajectory.id for trajectory in trajectories] == expected
@@ -272,7 +272,7 @@ def test_the_listener_hears_each_end_at_once_and_the_tokens_sampled(policy: Poli
     env = Keydoor(max_steps=2)
     rollout = dataclasses.replace(ROLLOUT, max_concurrent=1)
     generation = NewestFirst(lambda request: "dance")
-    roll(policy, rollout, env, 1, generation, listener=heard)
+    roll(policy, rollout, env, 1, generation, observer=heard)
     task = env.tasks("train")[0].id
     assert heard.events == [
         ("start", "rollout", 2),

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from opid_lightning.cli.errors import UsageError
-from opid_lightning.files.atomic import written_whole
+from opid_lightning.files.atomic import atomic_write
 
 CHECKPOINTS = "checkpoints"
 LIST = "checkpoint_folders.txt"  # a line each, in a run's folder; inside it relative to it
@@ -46,7 +46,7 @@ def remember_folders(run: Path, folders: Iterable[Path]) -> None:
     known = checkpoint_folders(run)
     new = [folder for folder in folders if not is_among(folder, known)]
     if new:
-        with written_whole(run / LIST) as file:
+        with atomic_write(run / LIST) as file:
             file.writelines(f"{within(run, each)}\n" for each in [*known[1:], *new])
 
 

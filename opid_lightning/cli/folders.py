@@ -17,7 +17,7 @@ from opid_lightning.cli.checkpoint_folders import CHECKPOINTS, checkpoint_folder
 from opid_lightning.cli.errors import UsageError
 from opid_lightning.files.checksums import SHARDS_METADATA
 from opid_lightning.training.checkpoints.files import (
-    Found,
+    ReadableCheckpoint,
     content,
     newest_checkpoint,
     newest_readable,
@@ -109,7 +109,7 @@ def placed_last(run: Path, may_start: bool) -> Placement:
     )
 
 
-def newest_of(run: Path) -> tuple[Found | None, list[str]]:
+def newest_of(run: Path) -> tuple[ReadableCheckpoint | None, list[str]]:
     """What a run goes on from, wherever it wrote, and what is wrong with others."""
     places = [newest_checkpoint(folder) for folder in checkpoint_folders(run)]
     found = [newest for newest, _ in places if newest]

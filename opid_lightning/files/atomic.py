@@ -15,7 +15,7 @@ DRAFT = ".draft-"  # how the name of a file or folder begins while it is written
 
 
 @contextmanager
-def written_whole(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
+def atomic_write(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
     """A draft to write in the same folder, which takes the place of `path` at the end.
 
     Where writing fails, the draft is removed and `path` stays as it was. A killed process leaves

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
-from opid_lightning.files.atomic import written_whole
+from opid_lightning.files.atomic import atomic_write
 
 CHECKSUMS = "checksums.json"  # in a folder of shards: CRC-32 by the name of a file
 SHARDS_METADATA = "meta.pt"  # what Lightning writes last into such a folder
@@ -121,5 +121,5 @@ def shards_of_rank(files: Iterable[Path], rank: int) -> list[Path]:
 
 
 def write_checksums(folder: Path, checksums: Mapping[str, int]) -> None:
-    with written_whole(folder / CHECKSUMS) as file:
+    with atomic_write(folder / CHECKSUMS) as file:
         json.dump(checksums, file, indent=1, sort_keys=True)

@@ -80,7 +80,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def written(skills: Skills) -> str:
+def serialise_skills(skills: Skills) -> str:
     """As JSON, which keeps the order of the step skills, and half characters."""
     return json.dumps(dataclasses.asdict(skills))
 

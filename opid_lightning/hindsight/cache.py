@@ -16,7 +16,14 @@ from pathlib import Path
 
 from opid_lightning.files.omissions import warn_once
 from opid_lightning.hindsight.analysis_file import BUSY_S, open_to_write, set_busy_timeout
-from opid_lightning.hindsight.analysis_rows import Entry, now, spent, standing, write, written
+from opid_lightning.hindsight.analysis_rows import (
+    Entry,
+    now,
+    serialise_skills,
+    spent,
+    standing,
+    write,
+)
 from opid_lightning.hindsight.reply import AnalysisError
 from opid_lightning.types import Analysis, Trajectory, Usage
 
@@ -208,7 +215,7 @@ def entry_of(question: Question, analysis: Analysis, run: str, is_kept: bool) ->
         "candidates": json.dumps(question.candidates),
         "identity": question.identity,
         "trajectory": question.trajectory.id,
-        "skills": None if analysis.skills is None else written(analysis.skills),
+        "skills": None if analysis.skills is None else serialise_skills(analysis.skills),
         "detail": analysis.detail,
     }
     spending = made | dataclasses.asdict(analysis.usage)

@@ -138,10 +138,12 @@ def keep_valid(
     (`step_out_of_range`).
     """
     said = reply.skills
-    episode_skill = usable(plain_lines(short(said.episode_skill, "episode_skill", max_characters)))
+    episode_skill = usable(
+        plain_lines(shorten(said.episode_skill, "episode_skill", max_characters))
+    )
     if not episode_skill:
         raise AnalysisError("blank_skill", f"the episode skill is {said.episode_skill!r}")
-    summary = usable(plain_lines(short(said.episode_summary, "episode_summary", max_characters)))
+    summary = usable(plain_lines(shorten(said.episode_summary, "episode_summary", max_characters)))
     if max_step_skills and candidates:
         check_any_in_range(reply, candidates)
     kept: dict[int, str] = {}
@@ -151,7 +153,7 @@ def keep_valid(
             left_out["step_out_of_range"] += 1
         elif len(kept) == max_step_skills:
             left_out["over_max_step_skills"] += 1
-        elif text := usable(plain_line(short(skill, f"step skill {index}", max_characters))):
+        elif text := usable(plain_line(shorten(skill, f"step skill {index}", max_characters))):
             kept[index] = text
         else:
             left_out["blank_step_skill"] += 1
@@ -169,7 +171,7 @@ def check_any_in_range(reply: Reply, candidates: Collection[int]) -> None:
         )
 
 
-def short(text: str, name: str, max_characters: int) -> str:
+def shorten(text: str, name: str, max_characters: int) -> str:
     if len(text.strip()) <= max_characters:
         return text
     raise AnalysisError(

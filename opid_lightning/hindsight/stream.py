@@ -29,7 +29,7 @@ class Outcome:
 
 
 @dataclass
-class _Flight:
+class PendingAnalysis:
     """A question on its way to its answer. Equal questions share one."""
 
     question: Question
@@ -58,10 +58,12 @@ class AnalysisStream:
         self.run = run
         self.budget = budget
         self._newly_spent = Usage()
-        self._submitted: dict[str, tuple[_Flight, bool]] = {}  # by trajectory id; asked for it?
-        self._flights: dict[str, _Flight] = {}  # without an outcome yet, by key
+        self._submitted: dict[
+            str, tuple[PendingAnalysis, bool]
+        ] = {}  # by trajectory id; asked for it?
+        self._pending: dict[str, PendingAnalysis] = {}  # without an outcome yet, by key
         self._awaited: set[str] = set()  # of those, the ones submitted since the last collect
-        self._workers = Workers(max_workers, self._fly, "analyst")
+        self._workers = Workers(max_workers, self._analyse, "analyst")
         self._is_closed = False
         self._error: BaseException | None = None
         self._settled = threading.Condition()  # nothing is awaited any more, or something failed
@@ -88,7 +90,7 @@ class AnalysisStream:
             self._raise_error()
             assert not self._is_closed
             assert trajectory.id not in self._submitted, f"{trajectory.id} submitted twice"
-            self._submitted[trajectory.id] = self._flight_of(question)
+            self._submitted[trajectory.id] = self._pending_of(question)
 
     def collect(
         self, deadline_s: float | None = None, advance: Callable[[], None] | None = None
@@ -110,7 +112,7 @@ class AnalysisStream:
             self._awaited.clear()
             late = Analysis(None, "late", f"no answer {deadline_s} s after the rollout")
             lost = Outcome(late, False, time.monotonic())
-            return {name: shared(*ticket) or lost for name, ticket in submitted.items()}
+            return {name: outcome_of(*ticket) or lost for name, ticket in submitted.items()}
 
     def close(self) -> None:
         """Does not wait for requests that are out; the last of them closes the cache."""
@@ -120,32 +122,32 @@ class AnalysisStream:
             self._workers.close()
             self._close_cache_after_the_last()
 
-    def _flight_of(self, question: Question) -> tuple[_Flight, bool]:
+    def _pending_of(self, question: Question) -> tuple[PendingAnalysis, bool]:
         """That of an equal question that is out, or a new one; and whether it is new."""
-        flight = self._flights.get(question.key)
-        is_new = flight is None
-        if flight is None:
-            flight = _Flight(question, self._known(question))
-            if flight.outcome is not None:
-                return flight, is_new
-            self._flights[question.key] = flight
-            self._workers.submit(flight)
+        pending = self._pending.get(question.key)
+        is_new = pending is None
+        if pending is None:
+            pending = PendingAnalysis(question, self._known(question))
+            if pending.outcome is not None:
+                return pending, is_new
+            self._pending[question.key] = pending
+            self._workers.submit(pending)
         self._awaited.add(question.key)
-        return flight, is_new
+        return pending, is_new
 
     def _known(self, question: Question) -> Outcome | None:
         known = self.cache.get(question.key)
         return None if known is None else Outcome(known, True, time.monotonic())
 
-    def _fly(self, flight: _Flight) -> None:
+    def _analyse(self, pending: PendingAnalysis) -> None:
         """In a thread: finds the outcome, or why nothing more can be asked."""
         try:
             # Another process may have asked since it was submitted.
-            outcome = self._known(flight.question) or self._ask(flight.question)
+            outcome = self._known(pending.question) or self._ask(pending.question)
         except BaseException as error:
-            self._fail(flight, error)
+            self._fail(pending, error)
         else:
-            self._land(flight, outcome)
+            self._finish(pending, outcome)
 
     def _ask(self, question: Question) -> Outcome:
         if self.budget != Budget() and (exceeded := self.budget.exceeded_by(self.spent)):
@@ -157,32 +159,32 @@ class AnalysisStream:
             analysis = self.cache.put(question, analysis, self.run)
         return Outcome(analysis, False, time.monotonic())
 
-    def _land(self, flight: _Flight, outcome: Outcome) -> None:
+    def _finish(self, pending: PendingAnalysis, outcome: Outcome) -> None:
         with self._settled:
-            flight.outcome = outcome
+            pending.outcome = outcome
             self._newly_spent += outcome.analysis.usage
-            self._forget(flight)
+            self._forget(pending)
 
-    def _fail(self, flight: _Flight, error: BaseException) -> None:
+    def _fail(self, pending: PendingAnalysis, error: BaseException) -> None:
         with self._settled:
             self._error = self._error or error
             self._drop_waiting()
-            self._forget(flight)
+            self._forget(pending)
             self._settled.notify_all()
 
-    def _forget(self, flight: _Flight) -> None:
-        del self._flights[flight.question.key]
-        self._awaited.discard(flight.question.key)
+    def _forget(self, pending: PendingAnalysis) -> None:
+        del self._pending[pending.question.key]
+        self._awaited.discard(pending.question.key)
         if not self._awaited:
             self._settled.notify_all()
         self._close_cache_after_the_last()
 
     def _drop_waiting(self) -> None:
-        for flight in self._workers.drop_waiting():
-            del self._flights[flight.question.key]
+        for pending in self._workers.drop_waiting():
+            del self._pending[pending.question.key]
 
     def _close_cache_after_the_last(self) -> None:
-        if self._is_closed and not self._flights:
+        if self._is_closed and not self._pending:
             self.cache.close()
 
     def _is_waiting(self, until: float | None, poll_s: float | None) -> bool:
@@ -199,12 +201,12 @@ class AnalysisStream:
             raise self._error
 
 
-def shared(flight: _Flight, is_first: bool) -> Outcome | None:
+def outcome_of(pending: PendingAnalysis, is_first: bool) -> Outcome | None:
     """The outcome as it is for one of those who asked; the first of them has paid."""
-    if flight.outcome is None or is_first:
-        return flight.outcome
+    if pending.outcome is None or is_first:
+        return pending.outcome
     return replace(
-        flight.outcome, analysis=replace(flight.outcome.analysis, usage=Usage()), is_cached=True
+        pending.outcome, analysis=replace(pending.outcome.analysis, usage=Usage()), is_cached=True
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from opid_lightning.lm.forward.layouts import pad_sequences
 from opid_lightning.lm.forward.logprobs import response_logprobs
-from opid_lightning.protocols import Listener
+from opid_lightning.protocols import IterationObserver
 from opid_lightning.ranks import ALONE, Ranks
 from opid_lightning.types import (
     SKILL_LEVELS,
@@ -33,7 +33,7 @@ def score_rows(
     rows: Sequence[RoutedStep],
     plan: BatchPlan,
     temperature: float,
-    listener: Listener,
+    observer: IterationObserver,
     layout: Layout = pad_sequences,
     ranks: Ranks = ALONE,
 ) -> tuple[ScoredStep, ...]:
@@ -44,7 +44,7 @@ def score_rows(
     rank scores what it trains on, and all of them get all of it.
     """
     micro_batches = [rank for step in first_epoch(plan, len(rows)) for rank in ranks.share(step)]
-    listener.on_stage_start("scoring", sum(map(len, micro_batches)))
+    observer.on_stage_start("scoring", sum(map(len, micro_batches)))
     score = MicroBatchScorer(old, reference, used_levels(rows), temperature, layout, ranks)
     scored: dict[int, ScoredStep] = {}
     num_tokens = 0
@@ -52,9 +52,9 @@ def score_rows(
         steps, tokens = score([rows[index] for index in micro_batch])
         scored.update(zip(micro_batch, steps, strict=True))
         num_tokens += tokens
-        listener.on_stage_progress("scoring", len(scored))
-    listener.on_stage_end("scoring", num_tokens)
-    return exchanged(scored, rows, ranks)
+        observer.on_stage_progress("scoring", len(scored))
+    observer.on_stage_end("scoring", num_tokens)
+    return gather_scores(scored, rows, ranks)
 
 
 def first_epoch(plan: BatchPlan, num_rows: int) -> Iterator[tuple[tuple[int, ...], ...]]:
@@ -72,7 +72,7 @@ def used_levels(rows: Sequence[RoutedStep]) -> tuple[SkillLevel, ...]:
     return tuple(level for level in SKILL_LEVELS if level in used)
 
 
-def exchanged(
+def gather_scores(
     scored: Mapping[int, ScoredStep], rows: Sequence[RoutedStep], ranks: Ranks
 ) -> tuple[ScoredStep, ...]:
     """What all ranks scored. Log-probs alone travel: every rank has the rows."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opid_lightning.gate import Gate, gate_of, shown
-from opid_lightning.protocols import Generation, Listener, Session, SessionLostError
+from opid_lightning.protocols import Generation, IterationObserver, Session, SessionLostError
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.types import (
     Action,
@@ -95,7 +95,7 @@ class Play:
     generation: Generation
     encode: Callable[[str], TokenIds]
     seed: int
-    listener: Listener
+    observer: IterationObserver
     threads: Executor | None  # for resets and steps; none: they are made right here
     num_attempts: int
     asked: dict[str, tuple[Episode, Prompt]] = field(default_factory=dict)  # by request id
@@ -120,7 +120,7 @@ class Play:
     def _begin(self, episode: Episode, answer: object) -> None:
         episode.begin(self.gate.opening(answer, episode.task))
 
-    def go_on(self) -> None:
+    def advance(self) -> None:
         """Waits for what comes first, a response or a session that waited, and plays on."""
         if self.asked:
             for completion in self.generation.collect(PATIENCE_S if self.moving else math.inf):
@@ -196,8 +196,8 @@ class Play:
         self.sessions.give_back(episode.session)
         trajectory = episode.trajectory()
         self.ended[episode.task.id, episode.attempt] = trajectory
-        self.listener.on_trajectory_end(trajectory)
-        self.listener.on_stage_progress("rollout", len(self.ended))
+        self.observer.on_trajectory_end(trajectory)
+        self.observer.on_stage_progress("rollout", len(self.ended))
 
     def _lose(self, episode: Episode, error: SessionLostError) -> None:
         """The listener does not hear of it as a trajectory: nobody is to look back on it."""
@@ -207,7 +207,7 @@ class Play:
         self.rollout.check_losses(self.lost, self.num_attempts)
         self.sessions.discard(episode.session)
         self.ended[episode.task.id, episode.attempt] = episode.lost(error.reason)
-        self.listener.on_stage_progress("rollout", len(self.ended))
+        self.observer.on_stage_progress("rollout", len(self.ended))
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from opid_lightning.gate import gate_of
 from opid_lightning.protocols import (
-    SILENCE,
+    SILENT,
     Environment,
     Generation,
-    Listener,
+    IterationObserver,
     SessionLostError,
 )
 from opid_lightning.rollout.attempts import Play
@@ -66,7 +66,7 @@ class Rollout:
         generation: Generation,
         encode: Callable[[str], TokenIds],
         seed: int,
-        listener: Listener = SILENCE,
+        observer: IterationObserver = SILENT,
     ) -> tuple[Trajectory, ...]:
         """The trajectories in the order (task, attempt), whichever ended first.
 
@@ -74,15 +74,15 @@ class Rollout:
         """
         _check_distinct(tasks)
         attempts = [(task, attempt) for task in tasks for attempt in range(self.group_size)]
-        listener.on_stage_start("rollout", len(attempts))
+        observer.on_stage_start("rollout", len(attempts))
         waiting = deque(attempts)
         with threads_for(sessions.environment) as threads:
-            play = Play(self, sessions, generation, encode, seed, listener, threads, len(attempts))
+            play = Play(self, sessions, generation, encode, seed, observer, threads, len(attempts))
             while waiting or play.num_live:
                 while waiting and play.num_live < self.max_concurrent:
                     play.start(*waiting.popleft())
-                play.go_on()
-        listener.on_stage_end("rollout", play.num_tokens)
+                play.advance()
+        observer.on_stage_end("rollout", play.num_tokens)
         return tuple(play.ended[task.id, attempt] for task, attempt in attempts)
 
     def check_losses(self, lost: Sequence[SessionLostError], num_attempts: int) -> None:

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from opid_lightning.protocols import Generation, VoiceEndedError
+from opid_lightning.protocols import Generation, PolicyClientEndedError
 from opid_lightning.sampling.weights import fingerprint_of, weights_of
 from opid_lightning.types import Completion, Exchange, Policy, SampleRequest, TokenIds
 
@@ -37,12 +37,12 @@ class _Question:
     def fail(self) -> None:
         if self.answer.running() or self.answer.set_running_or_notify_cancel():
             self.answer.set_exception(
-                VoiceEndedError("the policy was not served long enough to answer")
+                PolicyClientEndedError("the policy was not served long enough to answer")
             )
 
 
 class SharedGeneration:
-    """The rollout's Generation, and everybody else's Voice.
+    """The rollout's Generation, and everybody else's PolicyClient.
 
     One thread drives the engine: that of the rollout, in `collect`, and later in `advance`. What
     others ask waits until it comes by, and their answers never show among the rollout's. It also

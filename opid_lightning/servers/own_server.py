@@ -61,15 +61,15 @@ class OwnServer:
                 raise self._lost(f"did not start: {error}") from error
             raise
 
-    def is_lost(self, life: int) -> bool:
+    def is_lost(self, restart_count: int) -> bool:
         """Whether what was asked when `num_restarts` was `life` can have no answer any more."""
-        is_same = self.num_restarts == life and self.process.is_running
+        is_same = self.num_restarts == restart_count and self.process.is_running
         return not is_same or health(self._http, self.url) != 200
 
-    def revive(self, life: int) -> None:
+    def revive(self, restart_count: int) -> None:
         """Unless another thread has since. Raises ServerLostError where it was lost too often."""
         with self._return:
-            if self.num_restarts != life:
+            if self.num_restarts != restart_count:
                 return
             if self.num_restarts == self.max_restarts:
                 raise self._lost(f"was lost, after {self.num_restarts} restarts")

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from opid_lightning.envs.workers import WorkerEnvironment, Workers
 from opid_lightning.gate import gate_of
-from opid_lightning.iteration import Actors, Iteration
+from opid_lightning.iteration import Iteration, Models
 from opid_lightning.lm.text.prompt_check import CheckedEncoder
 from opid_lightning.method.advantage import Advantage
 from opid_lightning.method.batching import Batching
@@ -26,8 +26,8 @@ from opid_lightning.rollout.rollout import Rollout, in_order
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.training.evaluation import Evaluation, EvaluationSet, Played
 from opid_lightning.training.hooks import (
-    EvaluationBroadcast,
-    TrainingBroadcast,
+    EvaluationDispatcher,
+    TrainingDispatcher,
     iteration_number,
     ranks_of,
 )
@@ -166,9 +166,9 @@ class RolloutDataModule(lightning.LightningDataModule):
         number = iteration_number(self.trainer)
         self.module.start_iteration(number)
         if self._experience is None or self._experience.iteration != number:
-            broadcast = TrainingBroadcast(self.trainer)
-            self._experience = self.play_iteration(number, broadcast)
-            broadcast.on_experience_end(self._experience)
+            dispatcher = TrainingDispatcher(self.trainer)
+            self._experience = self.play_iteration(number, dispatcher)
+            dispatcher.on_experience_end(self._experience)
             warn_of_idle_ranks(self._experience.plan, self.ranks.count)
         micro_batches = MicroBatches(
             self._experience,
@@ -180,9 +180,9 @@ class RolloutDataModule(lightning.LightningDataModule):
         self.trainer.accumulate_grad_batches = micro_batches.num_of_step
         return loader(micro_batches)
 
-    def play_iteration(self, number: int, broadcast: TrainingBroadcast) -> Experience:
+    def play_iteration(self, number: int, dispatcher: TrainingDispatcher) -> Experience:
         """Depends on the seed, its number and the weights alone."""
-        actors = Actors(
+        models = Models(
             policy=self.module.policy,
             old=self.module.take_snapshot(),
             reference=self.module.reference_policy,
@@ -194,7 +194,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         # For environments and samplers of others, which may draw from the global generators.
         lightning.seed_everything((seed + self.ranks.rank) % 2**32, verbose=False)
         return self.iteration(
-            number, seed, tasks, self.sessions, self.sampler, actors, broadcast, self.ranks
+            number, seed, tasks, self.sessions, self.sampler, models, dispatcher, self.ranks
         )
 
     @property
@@ -255,7 +255,7 @@ class RolloutDataModule(lightning.LightningDataModule):
                 generation,
                 self.encode,
                 self.evaluation.seed,
-                EvaluationBroadcast(self.trainer),
+                EvaluationDispatcher(self.trainer),
             )
         return Played(split, in_order(self.ranks.gather(trajectories), tasks))
 

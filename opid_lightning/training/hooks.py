@@ -9,7 +9,7 @@ from typing import cast
 import lightning
 from lightning.pytorch.loops.progress import _ProcessedTracker
 
-from opid_lightning.protocols import Voice
+from opid_lightning.protocols import PolicyClient
 from opid_lightning.ranks import Ranks
 from opid_lightning.types import Experience, Trajectory
 
@@ -48,8 +48,8 @@ class RolloutCallback(lightning.Callback):
     def on_stage_end(self, trainer: lightning.Trainer, stage: str, num_tokens: int) -> None:
         """A stage ended, having sampled or scored this many tokens."""
 
-    def on_rollout_start(self, trainer: lightning.Trainer, voice: Voice) -> None:
-        """The policy is served; the voice can be asked until the hindsight is there."""
+    def on_rollout_start(self, trainer: lightning.Trainer, client: PolicyClient) -> None:
+        """The policy is served; the client can be asked until the hindsight is there."""
 
     def on_trajectory_end(self, trainer: lightning.Trainer, trajectory: Trajectory) -> None:
         """One attempt is over; others may still play."""
@@ -64,7 +64,7 @@ class RolloutCallback(lightning.Callback):
 
 
 @dataclass(frozen=True)
-class Broadcast:
+class CallbackDispatcher:
     """Tells the trainer's callbacks how a stage goes."""
 
     trainer: lightning.Trainer
@@ -87,8 +87,8 @@ class Broadcast:
 
 
 @dataclass(frozen=True)
-class EvaluationBroadcast(Broadcast):
-    """The Listener of an evaluation, which is one stage, and which nobody looks back on."""
+class EvaluationDispatcher(CallbackDispatcher):
+    """The IterationObserver of an evaluation, which is one stage, and which nobody looks back on."""
 
     def on_stage_start(self, stage: str, total: int) -> None:
         super().on_stage_start("evaluation", total)
@@ -99,7 +99,7 @@ class EvaluationBroadcast(Broadcast):
     def on_stage_end(self, stage: str, num_tokens: int) -> None:
         super().on_stage_end("evaluation", num_tokens)
 
-    def on_rollout_start(self, voice: Voice) -> None:
+    def on_rollout_start(self, client: PolicyClient) -> None:
         """Nobody asks."""
 
     def on_trajectory_end(self, trajectory: Trajectory) -> None:
@@ -110,12 +110,12 @@ class EvaluationBroadcast(Broadcast):
 
 
 @dataclass(frozen=True)
-class TrainingBroadcast(Broadcast):
-    """The Listener of an iteration, which tells them of every trajectory."""
+class TrainingDispatcher(CallbackDispatcher):
+    """The IterationObserver of an iteration, which tells them of every trajectory."""
 
-    def on_rollout_start(self, voice: Voice) -> None:
+    def on_rollout_start(self, client: PolicyClient) -> None:
         for callback in self.callbacks:
-            callback.on_rollout_start(self.trainer, voice)
+            callback.on_rollout_start(self.trainer, client)
 
     def on_trajectory_end(self, trajectory: Trajectory) -> None:
         for callback in self.callbacks:

@@ -16,7 +16,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from opid_lightning.files.atomic import written_whole
+from opid_lightning.files.atomic import atomic_write
 from opid_lightning.training.checkpoints.files import progress
 from opid_lightning.training.wandb_key import has_wandb_key
 
@@ -66,7 +66,7 @@ class MetricsFile(Logger):
         self._write(self._rows)
 
     @rank_zero_only
-    def go_on(self, metrics: dict[str, float], step: int) -> None:
+    def resume_logging(self, metrics: dict[str, float], step: int) -> None:
         """Completes the row of this step, the last one of the run that this one goes on with."""
         self._rows = self._rows_before(step + 1)
         self.log_metrics(metrics, step)
@@ -101,13 +101,13 @@ def read_csv(path: Path) -> list[dict[str, Any]]:
 
 def write_csv(path: Path, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Replaces the file in one go, so that whoever reads it meanwhile sees whole rows."""
-    with written_whole(path, newline="") as file:
+    with atomic_write(path, newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
 
 
-def row_to_come(trainer: lightning.Trainer, checkpoint: dict[str, Any]) -> dict[str, Any]:
+def pending_row(trainer: lightning.Trainer, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Metrics of the iteration that loggers do not have yet, for a checkpoint to hold.
 
     Lightning writes an iteration's checkpoint first and logs its metrics afterwards: a run that
@@ -121,10 +121,10 @@ def row_to_come(trainer: lightning.Trainer, checkpoint: dict[str, Any]) -> dict[
     return {**values, "epoch": trainer.current_epoch}
 
 
-def go_on(trainer: lightning.Trainer, row: dict[str, Any], step: int) -> None:
+def resume_logging(trainer: lightning.Trainer, row: dict[str, Any], step: int) -> None:
     """Logs the row that came with a checkpoint; W&B may have it already, in equal values."""
     for logger in trainer.loggers if row else ():
-        log = logger.go_on if isinstance(logger, MetricsFile) else logger.log_metrics
+        log = logger.resume_logging if isinstance(logger, MetricsFile) else logger.log_metrics
         log(row, step)
 
 
@@ -153,7 +153,7 @@ class WeightsAndBiases(WandbLogger):
 def kept_id(file: Path) -> str:
     """The id in the file, or a new one that is in it from now on."""
     if not file.exists():
-        with written_whole(file) as draft:
+        with atomic_write(file) as draft:
             draft.write(uuid.uuid4().hex[:8])
     kept = file.read_bytes()
     if not ID.fullmatch(kept):

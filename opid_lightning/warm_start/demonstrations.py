@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeVar
 from opid_lightning.method.injection import with_episode_skill, with_step_skill
 from opid_lightning.protocols import Environment, Session
 from opid_lightning.types import Action, Observation, Opening, Step, Task, Turn
-from opid_lightning.warm_start.advice import episode_advice, step_advice, step_of
-from opid_lightning.warm_start.course import Demonstration, Example
+from opid_lightning.warm_start.demonstration_source import Demonstration, Example
+from opid_lightning.warm_start.skill_augmentation import episode_advice, step_advice, step_of
 
 
 class Decision(Protocol):
@@ -46,7 +46,7 @@ class Demonstrator:
 
     environment: Environment
     expert: Callable[[Task, Opening], Expert]
-    slip: Slip  # from goal, turns and observation to a command as a policy's own mistakes are
+    perturb: Slip  # from goal, turns and observation to a command as a policy's own mistakes are
     respond: Callable[[Any], str]  # a Decision to the response that says it
     noise: float = 0.1  # share of commands that are slips; what the expert wants is still learned
     episode_skill_share: float = 0.2  # of the episodes
@@ -79,7 +79,7 @@ class Demonstrator:
         expert, observation, turns = self.expert(task, opening), opening.observation, list[Turn]()
         expert.see(None, observation)
         for index in range(self.environment.max_steps):
-            other = self.slip(opening.goal, turns, observation, rng)
+            other = self.perturb(opening.goal, turns, observation, rng)
             if rng.random() < self.noise:
                 decision, command = copy.deepcopy(expert).decide(), other
             else:

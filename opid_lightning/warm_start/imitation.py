@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from opid_lightning.lm.forward.prefix_tree import PrefixTree, merge, stack
 from opid_lightning.types import Policy, TokenIds
-from opid_lightning.warm_start.course import Demonstration
+from opid_lightning.warm_start.demonstration_source import Demonstration
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from opid_lightning.warm_start.words import NUM_POSITIONS
+from opid_lightning.warm_start.tokenizer import NUM_POSITIONS
 
 
 def make_model(tokenizer: Any, seed: int, hidden: int = 128, layers: int = 4) -> Any:

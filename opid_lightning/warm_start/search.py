@@ -17,11 +17,11 @@ from opid_lightning.envs.search.world.names import YEARS
 from opid_lightning.envs.search.world.wording import RELATIONS
 from opid_lightning.protocols import Environment
 from opid_lightning.types import Observation, Turn
-from opid_lightning.warm_start.advice import ALL_ADVICE
-from opid_lightning.warm_start.course import Demonstration
+from opid_lightning.warm_start.curriculum import again_and_again
+from opid_lightning.warm_start.demonstration_source import Demonstration
 from opid_lightning.warm_start.demonstrations import Demonstrator
-from opid_lightning.warm_start.lengthening import again_and_again
-from opid_lightning.warm_start.words import WORDS, make_tokenizer, often
+from opid_lightning.warm_start.skill_augmentation import ALL_ADVICE
+from opid_lightning.warm_start.tokenizer import WORDS, make_tokenizer, often
 
 # One token each, and part of the text.
 TAGS = tuple(
@@ -107,7 +107,7 @@ class SearchCourse:
             show = Demonstrator(
                 world,
                 lambda task, opening: Reader(ReadingExpert.of(opening.goal)),
-                slip,
+                perturb,
                 respond,
                 self.noise,
             )
@@ -143,7 +143,7 @@ def _read(file: Path, key: str) -> list[str]:
         return [json.loads(line)[key] for line in lines]
 
 
-def slip(goal: str, turns: Sequence[Turn], observation: Observation, rng: random.Random) -> str:
+def perturb(goal: str, turns: Sequence[Turn], observation: Observation, rng: random.Random) -> str:
     """A search for something that has been read of, or an answer too early."""
     seen = [turn.observation for turn in turns] + [observation]
     names = [*Plan.of(goal).subjects, *(name for one in seen for name in documents(one.text))]

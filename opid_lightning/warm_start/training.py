@@ -10,11 +10,11 @@ import torch
 
 from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.types import Policy
-from opid_lightning.warm_start.card import write_card
-from opid_lightning.warm_start.course import Course
+from opid_lightning.warm_start.demonstration_source import DemonstrationSource
 from opid_lightning.warm_start.evaluation import evaluate
 from opid_lightning.warm_start.imitation import Imitation
 from opid_lightning.warm_start.model import make_model
+from opid_lightning.warm_start.model_card import write_card
 from opid_lightning.warm_start.progress import Progress
 
 
@@ -23,7 +23,7 @@ class WarmStart:
     """Trains a small policy by imitation, plays the held-out tasks, and says how it went."""
 
     out: Path  # folder for the policy, in Hugging Face format, and its card
-    course: Course
+    course: DemonstrationSource
     seed: int = 0
     threads: int = 1  # other programs on the same cores make more threads slower
     hidden: int = 128

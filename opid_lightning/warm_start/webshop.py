@@ -13,11 +13,11 @@ from opid_lightning.envs.webshop import WebShop
 from opid_lightning.envs.webshop.expert import Decision, ReadingExpert
 from opid_lightning.protocols import Environment
 from opid_lightning.types import Observation, Turn
-from opid_lightning.warm_start.advice import ALL_ADVICE
-from opid_lightning.warm_start.course import Demonstration
+from opid_lightning.warm_start.curriculum import Lengthening, again_and_again
+from opid_lightning.warm_start.demonstration_source import Demonstration
 from opid_lightning.warm_start.demonstrations import Demonstrator
-from opid_lightning.warm_start.lengthening import Lengthening, again_and_again
-from opid_lightning.warm_start.words import WORDS, make_tokenizer, often
+from opid_lightning.warm_start.skill_augmentation import ALL_ADVICE
+from opid_lightning.warm_start.tokenizer import WORDS, make_tokenizer, often
 
 # One token each, and part of the text.
 TAGS = ("<think>", "</think>", "<action>", "</action>", "</think><action>")
@@ -103,7 +103,7 @@ class WebShopCourse:
             show = Demonstrator(
                 catalogue,
                 lambda task, opening: ReadingExpert.of(opening.goal, rng),
-                slip,
+                perturb,
                 respond,
                 self.noise,
             )
@@ -122,7 +122,7 @@ class WebShopCourse:
         }
 
 
-def slip(goal: str, turns: Sequence[Turn], observation: Observation, rng: random.Random) -> str:
+def perturb(goal: str, turns: Sequence[Turn], observation: Observation, rng: random.Random) -> str:
     """A click on anything but the button that ends it all, or a search for half of the wish."""
     clicks = [a for a in observation.admissible if a.startswith("click[") and a != BUY]
     if clicks:

@@ -14,7 +14,7 @@ from opid_lightning.hindsight.analysts.self_hindsight import SelfHindsight
 from opid_lightning.hindsight.cache import AnalysisCache
 from opid_lightning.method.method import Method
 from opid_lightning.method.rules.additive import Additive
-from opid_lightning.protocols import AnalystUnavailableError, Voice
+from opid_lightning.protocols import AnalystUnavailableError, PolicyClient
 from opid_lightning.types import Analysis, Hindsight, Skills, Trajectory, Usage
 from tests.builders import step_of, trajectory_of
 from tests.callbacks.analyses import PAID, NamingAnalyst, play
@@ -309,11 +309,11 @@ def test_an_analyst_that_asks_the_policy_needs_a_sampler_that_follows_schemas(tm
 class AskingAnalyst(NamingAnalyst):
     """Has the policy say a word, and writes it as its skill."""
 
-    def listen(self, voice: Voice) -> None:
-        self.voice = voice
+    def listen(self, client: PolicyClient) -> None:
+        self.client = client
 
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
-        answer = self.voice.ask("west", max_tokens=2, temperature=1.0, seed=len(candidates))
+        answer = self.client.ask("west", max_tokens=2, temperature=1.0, seed=len(candidates))
         return Analysis(Skills(f"say {answer.result().completion.text}", {}))
 
 

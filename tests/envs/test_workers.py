@@ -19,7 +19,12 @@ from opid_lightning.envs.keydoor import Keydoor
 from opid_lightning.envs.workers import WorkerEnvironment, Workers
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.text.chat import encode_chat
-from opid_lightning.protocols import Environment, SessionLostError, Silence, WaitingEnvironment
+from opid_lightning.protocols import (
+    Environment,
+    SessionLostError,
+    SilentObserver,
+    WaitingEnvironment,
+)
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.hf.hugging_face import HuggingFace
@@ -63,7 +68,7 @@ def play(
     tasks, encode = environment.tasks("train")[:num_tasks], encode_chat(policy.tokenizer)
     try:
         with HuggingFace().serving(policy) as generation:
-            return rollout(sessions, tasks, generation, encode, 0, Silence())
+            return rollout(sessions, tasks, generation, encode, 0, SilentObserver())
     finally:
         sessions.close()
 
@@ -225,9 +230,9 @@ def test_workers_whose_zygote_is_killed_die_with_it_and_come_back(flaky: Flaky) 
     environment = WorkerEnvironment(flaky, Workers(1, step_timeout_s=30))
     session, task = environment.open(), flaky.tasks("train")[0]
     opening = session.reset(task)
-    zygote = environment._zygote
-    assert zygote is not None
-    os.kill(zygote._process.pid, signal.SIGKILL)
+    fork_server = environment._fork_server
+    assert fork_server is not None
+    os.kill(fork_server._process.pid, signal.SIGKILL)
     wait_until_gone(session.process_id)
     with pytest.raises(SessionLostError, match="died: step"):
         session.step("left")

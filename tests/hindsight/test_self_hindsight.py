@@ -1,4 +1,4 @@
-"""The policy as its own analyst, asked through a voice that says what a test wants to hear."""
+"""The policy as its own analyst, asked through a client that says what a test wants to hear."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from opid_lightning.protocols import (
     Analyst,
     AnalystUnavailableError,
     AsksPolicy,
+    PolicyClient,
+    PolicyClientEndedError,
     RequestTooLongError,
-    Voice,
-    VoiceEndedError,
 )
 from opid_lightning.types import Completion, Exchange, SampleRequest, Usage
 from tests.builders import encode, step_of, trajectory_of
@@ -28,7 +28,7 @@ GOOD = '{"episode_summary": "It waited.", "episode_skill": "Hurry.", "step_skill
 
 @dataclass
 class Speaker:
-    """A voice that gives one answer to everything, a token a character."""
+    """A client that gives one answer to everything, a token a character."""
 
     says: str | Exception = GOOD
     identity: str = "weights of today"
@@ -52,32 +52,32 @@ class Speaker:
     def advance(self) -> None: ...
 
 
-def listening(voice: Speaker, **settings: Any) -> SelfHindsight:
+def listening(client: Speaker, **settings: Any) -> SelfHindsight:
     analyst = SelfHindsight(**settings)
-    analyst.listen(voice)
+    analyst.listen(client)
     return analyst
 
 
 def asked(candidates: Sequence[int] = (0, 1), **settings: Any) -> dict[str, Any]:
-    voice = Speaker()
-    listening(voice, **settings)(TRAJECTORY, candidates)
-    (question,) = voice.asked
+    client = Speaker()
+    listening(client, **settings)(TRAJECTORY, candidates)
+    (question,) = client.asked
     return question
 
 
 def test_it_is_an_analyst_that_asks_the_policy() -> None:
     assert isinstance(SelfHindsight(), Analyst) and isinstance(SelfHindsight(), AsksPolicy)
-    assert isinstance(Speaker(), Voice)
+    assert isinstance(Speaker(), PolicyClient)
 
 
 def test_a_reply_becomes_skills_and_its_tokens_usage() -> None:
-    voice = Speaker()
-    analysis = listening(voice)(TRAJECTORY, [0, 1])
+    client = Speaker()
+    analysis = listening(client)(TRAJECTORY, [0, 1])
     assert analysis.skills is not None and not analysis.failure
     assert analysis.skills.episode_skill == "Hurry." and analysis.skills.step_skills == {1: "Go."}
     assert analysis.usage == Usage(
         requests=1,
-        prompt_tokens=len(voice.asked[0]["message"]),
+        prompt_tokens=len(client.asked[0]["message"]),
         completion_tokens=len(GOOD),
     )
 
@@ -118,8 +118,8 @@ def test_a_reply_that_cannot_be_used_is_a_failure_that_was_paid_for(
 
 
 def test_a_record_that_does_not_fit_is_a_failure_that_says_what_helps() -> None:
-    voice = Speaker(RequestTooLongError("too long", needed=900, given=512))
-    analysis = listening(voice)(TRAJECTORY, [0, 1])
+    client = Speaker(RequestTooLongError("too long", needed=900, given=512))
+    analysis = listening(client)(TRAJECTORY, [0, 1])
     assert (analysis.skills, analysis.failure) == (None, "context_too_long")
     assert "need 900 positions, but the policy is served with 512" in analysis.detail
     assert "analyst.max_record_characters" in analysis.detail
@@ -127,7 +127,7 @@ def test_a_record_that_does_not_fit_is_a_failure_that_says_what_helps() -> None:
 
 
 def test_a_policy_that_is_not_served_any_more_is_late() -> None:
-    analysis = listening(Speaker(VoiceEndedError("over")))(TRAJECTORY, [0, 1])
+    analysis = listening(Speaker(PolicyClientEndedError("over")))(TRAJECTORY, [0, 1])
     assert (analysis.failure, analysis.usage) == ("late", Usage())
 
 

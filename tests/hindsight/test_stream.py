@@ -191,7 +191,7 @@ def test_an_error_in_the_background_is_raised_by_the_next_submit(path):
     submit(stream, playing(0))
     stream.collect(deadline_s=0)
     analyst.gate.set()
-    eventually(lambda: not stream._flights)
+    eventually(lambda: not stream._pending)
     with pytest.raises(AnalystUnavailableError, match="wrong key"):
         submit(stream, playing(1))
     stream.close()
@@ -282,7 +282,7 @@ def test_a_failure_that_closing_brought_about_is_paid_for_and_not_kept(path):
     assert analyst.begun.acquire(timeout=20)
     stream.close()
     analyst.gate.set()
-    eventually(lambda: not stream._flights)
+    eventually(lambda: not stream._pending)
     cache = AnalysisCache(path)
     assert cache.spent("run") == PAID
     assert cache.get(Question(playing(0), (0,), "a").key) is None
@@ -329,7 +329,7 @@ def test_many_threads_lose_nothing(path):
         assert set(outcomes) == {trajectory.id for trajectory in played}
         assert all(o.analysis.failure in ("", "late") for o in outcomes.values())
         answered.update(o.analysis.usage.requests for o in outcomes.values())
-    eventually(lambda: not stream._flights)
+    eventually(lambda: not stream._pending)
     assert set(analyst.asked.values()) == {1}
     assert stream.spent.requests == analyst.asked.total() >= answered[1]
     stream.close()

@@ -18,10 +18,10 @@ from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.protocols import (
     Generation,
+    PolicyClient,
+    PolicyClientEndedError,
     RequestTooLongError,
     Sampler,
-    Voice,
-    VoiceEndedError,
 )
 from opid_lightning.sampling.hf.hugging_face import HuggingFace
 from opid_lightning.sampling.scripted import Scripted
@@ -49,8 +49,8 @@ def request(index: int, max_tokens: int = 4) -> SampleRequest:
     return SampleRequest(f"task#0@{index}", (8, 9, 4 + index % 6, 2), max_tokens, 1.0, seed=index)
 
 
-def ask(voice: Voice, message: str, seed: int = 0, schema: str = "") -> Future[Exchange]:
-    return voice.ask(message, max_tokens=4, temperature=1.0, seed=seed, schema=schema)
+def ask(client: PolicyClient, message: str, seed: int = 0, schema: str = "") -> Future[Exchange]:
+    return client.ask(message, max_tokens=4, temperature=1.0, seed=seed, schema=schema)
 
 
 def answered(generation: Generation, count: int) -> list[Completion]:
@@ -62,7 +62,7 @@ def answered(generation: Generation, count: int) -> list[Completion]:
 
 def test_it_is_a_generation_and_a_voice(policy: Policy) -> None:
     with shared(policy) as both:
-        assert isinstance(both, Generation) and isinstance(both, Voice)
+        assert isinstance(both, Generation) and isinstance(both, PolicyClient)
 
 
 @pytest.mark.parametrize("sampler", [ECHO, HuggingFace(max_batch=3)], ids=["scripted", "hf"])
@@ -92,9 +92,9 @@ def test_everything_is_answered_once_whoever_asked(
 ) -> None:
     exchanges: dict[tuple[int, int], Exchange] = {}
 
-    def converse(voice: Voice, thread: int, count: int) -> None:
+    def converse(client: PolicyClient, thread: int, count: int) -> None:
         for index in range(count):  # one after another, as an analyst's worker does
-            exchanges[thread, index] = ask(voice, "west", seed=10 * thread + index).result()
+            exchanges[thread, index] = ask(client, "west", seed=10 * thread + index).result()
 
     with shared(policy, HuggingFace(max_batch=2)) as both:
         threads = [
@@ -210,7 +210,7 @@ def test_what_is_open_at_the_end_fails(policy: Policy) -> None:
         assert cancelled.cancel()
     late = ask(both, "west")
     for answer in (begun, waiting, late):
-        with pytest.raises(VoiceEndedError, match="not served long enough"):
+        with pytest.raises(PolicyClientEndedError, match="not served long enough"):
             answer.result(timeout=5)
 
 
@@ -246,7 +246,7 @@ def test_an_engine_that_dies_ends_the_rollout_and_the_questions(policy: Policy) 
     ):
         answer = ask(both, "west")
         both.advance()
-    with pytest.raises(VoiceEndedError):
+    with pytest.raises(PolicyClientEndedError):
         answer.result(timeout=5)
 
 
@@ -256,6 +256,6 @@ def test_identity_tells_weights_apart(policy: Policy) -> None:
         next(changed.model.parameters())[0, 0] += 1e-3
     names = []
     for one in (policy, again, changed):
-        with shared(one) as voice:
-            names.append(voice.identity)
+        with shared(one) as client:
+            names.append(client.identity)
     assert names[0] == names[1] != names[2]

@@ -85,7 +85,7 @@ def test_skills_stand_where_rollouts_have_them_and_ask_for_the_response(name):
     always = Demonstrator(
         sources[0],
         expert,
-        module.slip,
+        module.perturb,
         module.respond,
         noise=0,
         episode_skill_share=1,

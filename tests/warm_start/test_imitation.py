@@ -6,8 +6,8 @@ import torch
 
 from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.types import Policy, PromptText
-from opid_lightning.warm_start.alfworld.words import alfworld_tokenizer
-from opid_lightning.warm_start.course import Demonstration, Example
+from opid_lightning.warm_start.alfworld.tokenizer import alfworld_tokenizer
+from opid_lightning.warm_start.demonstration_source import Demonstration, Example
 from opid_lightning.warm_start.imitation import Imitation, lesson_of, schedule, token_losses
 from opid_lightning.warm_start.model import make_model
 

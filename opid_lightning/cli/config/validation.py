@@ -141,10 +141,10 @@ def signature_of(class_path: Any) -> list[inspect.Parameter] | None:
     except (ImportError, AttributeError, TypeError, ValueError):
         return None  # Lightning CLI tells why
     except Exception as error:  # importing a module runs whatever is in it
-        raise UsageError(f"{class_path} cannot be imported: {told(error)}") from error
+        raise UsageError(f"{class_path} cannot be imported: {describe_error(error)}") from error
 
 
-def told(error: Exception) -> str:
+def describe_error(error: Exception) -> str:
     """What was raised, and in which line."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{last.filename}, line {last.lineno}"

@@ -125,7 +125,7 @@ class OpenAI:
         self.endpoint.close()
 
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
-        line = self.endpoint.line()
+        connection = self.endpoint.connection()
         deadline = time.monotonic() + self.analysis_timeout_s
         question = analysis_messages(
             trajectory, candidates, self.max_step_skills, self.gamma, self.max_record_characters
@@ -134,7 +134,7 @@ class OpenAI:
         messages, usage = question, Usage()
         for num_repairs in itertools.count():
             request = self._request(messages, self.max_tokens, schema)
-            outcome = self._retrying(line, request, deadline)
+            outcome = self._retrying(connection, request, deadline)
             usage += outcome.usage(self.input_price, self.output_price, is_repair=num_repairs > 0)
             analysis = replace(self._read(outcome.answer, candidates), usage=usage)
             is_last = num_repairs == self.repairs or time.monotonic() >= deadline
@@ -160,8 +160,10 @@ class OpenAI:
 
     def _probe(self) -> ChatReply | Fault:
         request = self._request(PROBE, min(PROBE_TOKENS, self.max_tokens), self._schema([0]))
-        line = self.endpoint.line()
-        return self._retrying(line, request, time.monotonic() + self.analysis_timeout_s).answer
+        connection = self.endpoint.connection()
+        return self._retrying(
+            connection, request, time.monotonic() + self.analysis_timeout_s
+        ).answer
 
     def _request(self, messages: Sequence[Message], max_tokens: int, schema: Any) -> dict[str, Any]:
         return completion_request(

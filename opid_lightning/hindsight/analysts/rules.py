@@ -126,7 +126,7 @@ def workflow(useful: Sequence[StepSignals]) -> str:
 
 def rules_of_failure(signals: Sequence[StepSignals], faulty: Sequence[StepSignals]) -> str:
     rules = [
-        rule.format(actions=some(s.step.action.text for s in faulty if s.fault == fault))
+        rule.format(actions=list_actions(s.step.action.text for s in faulty if s.fault == fault))
         for fault, rule in EPISODE_RULES.items()
         if any(s.fault == fault for s in faulty)
     ]
@@ -134,7 +134,7 @@ def rules_of_failure(signals: Sequence[StepSignals], faulty: Sequence[StepSignal
         rules.append("No single action was at fault, so take a more direct way to the goal.")
     untried = [action for signal in signals for action in signal.untried]
     if untried:
-        rules.append(f"Explore what was never tried: {some(untried)}.")
+        rules.append(f"Explore what was never tried: {list_actions(untried)}.")
     return " ".join(rules)
 
 
@@ -156,7 +156,7 @@ def confirmation(signal: StepSignals) -> str:
     return f"Choose {action} now, as it opens up new possibilities."
 
 
-def some(actions: Iterable[str]) -> str:
+def list_actions(actions: Iterable[str]) -> str:
     """The first few different ones."""
     different = list(dict.fromkeys(quoted(action) for action in actions))
     return ", ".join(different[:MAX_EXAMPLES])

@@ -11,9 +11,9 @@ from opid_lightning.hindsight.prompt import PROMPT_VERSION, analysis_messages, r
 from opid_lightning.hindsight.reply import AnalysisError, keep_valid, parse_reply
 from opid_lightning.protocols import (
     AnalystUnavailableError,
+    PolicyClient,
+    PolicyClientEndedError,
     RequestTooLongError,
-    Voice,
-    VoiceEndedError,
 )
 from opid_lightning.types import Analysis, Exchange, Trajectory, Usage
 from opid_lightning.value_checks import check_range, check_temperature
@@ -35,7 +35,7 @@ class SelfHindsight:
     max_step_skills: int = 5
     gamma: float = 0.95
     max_record_characters: int | None = None  # above, old observations are cut; None: never
-    _voice: Voice | None = field(default=None, init=False, repr=False, compare=False)
+    _client: PolicyClient | None = field(default=None, init=False, repr=False, compare=False)
     _weights: str = field(default="", init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -53,20 +53,20 @@ class SelfHindsight:
     def start(self) -> None:
         """Whether the sampler follows schemas shows with the first question."""
 
-    def listen(self, voice: Voice) -> None:
-        self._voice = voice
+    def listen(self, client: PolicyClient) -> None:
+        self._client = client
         # Here, where all ranks are: a sharded policy's weights are gathered by all of them at once.
-        self._weights = voice.identity
+        self._weights = client.identity
 
     def close(self) -> None:
-        self._voice, self._weights = None, ""
+        self._client, self._weights = None, ""
 
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
         try:
             exchange = self._ask(trajectory, candidates)
         except RequestTooLongError as error:
             return Analysis(None, "context_too_long", self._advice(trajectory, error))
-        except VoiceEndedError as error:
+        except PolicyClientEndedError as error:
             return Analysis(None, "late", str(error))
         except ValueError as refusal:
             raise AnalystUnavailableError(f"analyst=self cannot work: {refusal}") from refusal
@@ -110,13 +110,13 @@ class SelfHindsight:
         )
 
     @property
-    def _served(self) -> Voice:
-        if self._voice is None:
+    def _served(self) -> PolicyClient:
+        if self._client is None:
             raise AnalystUnavailableError(
                 "analyst=self writes hindsight while the policy is served for a training rollout, "
                 "and none has begun: use it in `fit` alone, or another analyst"
             )
-        return self._voice
+        return self._client
 
 
 def seed_of(message: str) -> int:

@@ -120,12 +120,12 @@ class VLLMServer:
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
         server = self._server
         while True:
-            life = server.num_restarts if server else 0
+            restart_count = server.num_restarts if server else 0
             analysis = self._ask(trajectory, candidates)
             is_answer = isinstance(analysis, Analysis) and analysis.failure not in LOSSES
-            if server is None or is_answer or not server.is_lost(life):
+            if server is None or is_answer or not server.is_lost(restart_count):
                 break
-            revive(server, life)
+            revive(server, restart_count)
         if isinstance(analysis, AnalystUnavailableError):
             raise analysis
         return analysis
@@ -167,9 +167,9 @@ class VLLMServer:
         return server
 
 
-def revive(server: OwnServer, life: int) -> None:
+def revive(server: OwnServer, restart_count: int) -> None:
     try:
-        server.revive(life)
+        server.revive(restart_count)
     except ServerLostError as lost:
         raise unavailable(lost) from lost
 

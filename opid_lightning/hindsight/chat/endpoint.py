@@ -28,24 +28,26 @@ class Endpoint:
     address: Address
     key_variable: str
     takes_schemas: bool = True  # until a probe finds otherwise
-    _line: Line | None = field(default=None, init=False, repr=False)
+    _connection: Connection | None = field(default=None, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
-    def line(self) -> Line:
+    def connection(self) -> Connection:
         with self._lock:
-            if self._line is None:
-                self._line = Line(self.address, read_key(self.address, self.key_variable))
-            return self._line
+            if self._connection is None:
+                self._connection = Connection(
+                    self.address, read_key(self.address, self.key_variable)
+                )
+            return self._connection
 
     def close(self) -> None:
         """Ends requests under way as `stopped`."""
         with self._lock:
-            line, self._line = self._line, None
-        if line is not None:
-            line.close()
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
-class Line:
+class Connection:
     """An open connection to an endpoint.
 
     All requests run on one event loop in a thread of their own. Only there can one be ended
@@ -70,7 +72,7 @@ class Line:
         answer = received if isinstance(received, Fault) else read_chat_reply(received)
         if isinstance(answer, Fault):
             # Hidden before it is cut: half a key is no longer found.
-            detail = short(self._secret.hide(answer.detail))
+            detail = shorten(self._secret.hide(answer.detail))
             return replace(answer, detail=detail)
         with self._lock:
             self.num_answers += 1
@@ -146,7 +148,7 @@ def make_client(address: Address, secret: Secret) -> openai.AsyncOpenAI:
     )
 
 
-def short(text: str) -> str:
+def shorten(text: str) -> str:
     if len(text) <= MAX_DETAIL_CHARACTERS:
         return text
     return f"{text[:MAX_DETAIL_CHARACTERS]}…"

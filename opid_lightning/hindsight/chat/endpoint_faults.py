@@ -51,18 +51,18 @@ def fault_of(error: Exception) -> Fault:
     causes = list(causes_of(error))
     for cause in causes:
         if isinstance(cause, ConnectionRefusedError):
-            return Fault("connection_refused", told(cause), "stop_run")
+            return Fault("connection_refused", describe_error(cause), "stop_run")
         if isinstance(cause, socket.gaierror):
             is_passing = cause.errno == socket.EAI_AGAIN
             failure = "connection_lost" if is_passing else "unresolved_host"
-            return Fault(failure, told(cause), "retry" if is_passing else "stop_run")
+            return Fault(failure, describe_error(cause), "retry" if is_passing else "stop_run")
         if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
-            return Fault("tls_refused", told(cause), "stop_run")
-    return Fault("connection_lost", told(causes[-1]), "retry")
+            return Fault("tls_refused", describe_error(cause), "stop_run")
+    return Fault("connection_lost", describe_error(causes[-1]), "retry")
 
 
 def status_fault(error: openai.APIStatusError) -> Fault:
-    failure, remedy = named(error.status_code, f"{error.code} {error.message}")
+    failure, remedy = name_status(error.status_code, f"{error.code} {error.message}")
     return Fault(
         failure,
         detail=f"status {error.status_code}: {error.message}",
@@ -72,7 +72,7 @@ def status_fault(error: openai.APIStatusError) -> Fault:
     )
 
 
-def named(status: int, said: str) -> tuple[str, Remedy]:
+def name_status(status: int, said: str) -> tuple[str, Remedy]:
     if status == 429 and NO_CREDIT.search(said):
         return "no_credit", "stop_run"
     if status in STATUS_FAULTS:
@@ -92,5 +92,5 @@ def causes_of(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     return str(error) or type(error).__name__

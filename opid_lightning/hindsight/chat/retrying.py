@@ -12,7 +12,7 @@ from typing import Any
 
 from opid_lightning.files.omissions import warn_once
 from opid_lightning.hindsight.chat.chat_reply import ChatReply
-from opid_lightning.hindsight.chat.endpoint import Line
+from opid_lightning.hindsight.chat.endpoint import Connection
 from opid_lightning.hindsight.chat.endpoint_faults import Fault
 from opid_lightning.types import Usage
 
@@ -59,19 +59,21 @@ class Retrying:
     backoff_s: float
     max_backoff_s: float
 
-    def __call__(self, line: Line, request: Mapping[str, Any], deadline: float) -> Outcome:
+    def __call__(
+        self, connection: Connection, request: Mapping[str, Any], deadline: float
+    ) -> Outcome:
         """`deadline` is on the monotonic clock."""
-        num_before = line.num_answers
+        num_before = connection.num_answers
         for num_retries in itertools.count():
             timeout_s = min(self.timeout_s, deadline - time.monotonic())
-            answer = line.complete(request, timeout_s)
-            if isinstance(answer, ChatReply) or not may_pass(answer, line):
+            answer = connection.complete(request, timeout_s)
+            if isinstance(answer, ChatReply) or not may_pass(answer, connection):
                 break
             delay_s = self.delay_s(num_retries, answer.retry_after_s)
             if num_retries == self.retries or time.monotonic() + delay_s >= deadline:
-                answer = lasting(answer, line.num_answers - num_before)
+                answer = lasting(answer, connection.num_answers - num_before)
                 break
-            line.pause(delay_s)
+            connection.pause(delay_s)
         return Outcome(answer, num_retries)
 
     def delay_s(self, num_retries: int, retry_after_s: float | None) -> float:
@@ -81,12 +83,12 @@ class Retrying:
         return JITTER.uniform(0.0, limit)
 
 
-def may_pass(fault: Fault, line: Line) -> bool:
+def may_pass(fault: Fault, connection: Connection) -> bool:
     """Whether another try may succeed."""
     if fault.remedy == "retry":
         return True
     is_new = fault.remedy == "stop_run" or fault.failure == "bad_response"
-    if is_new and line.num_answers:
+    if is_new and connection.num_answers:
         warn_once(log, f"The analyst, which has answered before: {fault.failure}. Asking again.")
         return True
     return False

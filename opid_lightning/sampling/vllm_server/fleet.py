@@ -30,7 +30,9 @@ class Server:
     client: ServerClient
     process: ServerProcess | None  # none where it was given by URL
     start_timeout_s: float
-    life: int = 0  # counts restarts, so that what is heard of an earlier life can be told apart
+    restart_count: int = (
+        0  # counts restarts, so that what is heard of an earlier life can be told apart
+    )
     asked: dict[str, SampleRequest] = field(default_factory=dict)
 
     def begin(self) -> None:
@@ -41,7 +43,7 @@ class Server:
         wait_until_well(self.client.http, self.client.url, self.process, timeout_s)
 
     def revive(self) -> None:
-        self.life += 1
+        self.restart_count += 1
         self.stop()
         self.begin()
         self.wait(self.start_timeout_s)
@@ -92,7 +94,7 @@ class Fleet:
         """Brings it back where it is lost on the way."""
         while True:
             try:
-                return weights.hand_over(server.client)
+                return weights.push(server.client)
             except ServerGone as loss:
                 self.revive(server, loss)
 

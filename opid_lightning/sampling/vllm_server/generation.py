@@ -67,7 +67,7 @@ class OverHTTP:
 
     def _hear(self, answer: Answer) -> list[Completion]:
         (server,) = (s for s in self.fleet.servers if s.client.url == answer.address.url)
-        if answer.address.life != server.life:
+        if answer.address.restart_count != server.restart_count:
             return []  # asked again since
         self.num_heard += 1
         self.num_asked += self._num_outstanding
@@ -103,7 +103,7 @@ class OverHTTP:
         if request.schema:
             settings["structured_outputs"] = {"json": request.schema}
         body = {"token_ids": list(request.prompt_ids), "sampling_params": settings}
-        self.traffic.send(Address(request.id, server.client.url, server.life), body)
+        self.traffic.send(Address(request.id, server.client.url, server.restart_count), body)
 
     def _completion(self, request: SampleRequest, choice: Mapping[str, Any]) -> Completion:
         ids = tuple(choice["token_ids"])

@@ -51,7 +51,7 @@ class Weights:
         ids = probe_ids(policy.model.config.vocab_size)  # type: ignore[union-attr,arg-type]
         return cls(version, transfer, ids, trainer_logprobs(policy, ids), bound)
 
-    def hand_over(self, client: ServerClient) -> Parity:
+    def push(self, client: ServerClient) -> Parity:
         """Leaves a server that fails the proof paused, so that nobody samples from it."""
         client.post("/pause")
         self.transfer.send(client)

@@ -22,7 +22,7 @@ class Address:
 
     request_id: str
     url: str
-    life: int
+    restart_count: int
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from opid_lightning.files.atomic import DRAFT, written_whole
+from opid_lightning.files.atomic import DRAFT, atomic_write
 from opid_lightning.files.checksums import (
     SHARDS_METADATA,
     DamagedError,
@@ -37,7 +37,7 @@ class CheckpointFiles(TorchCheckpointIO):
             return
         sweep(Path(path).parent)
         try:
-            with written_whole(Path(path), "wb") as file:
+            with atomic_write(Path(path), "wb") as file:
                 torch.save(checkpoint, file)
         except (OSError, RuntimeError) as error:
             reason = error if isinstance(error, OSError) else error.__context__
@@ -80,13 +80,13 @@ def plain_values(path: str | Path) -> dict[str, Any]:
     Raises ValueError for one that holds more than weights and plain values.
     """
     try:
-        values: dict[str, Any] = plainly(Path(path))
+        values: dict[str, Any] = load_plain(Path(path))
     except UNREADABLE as error:
         raise ValueError(f"{why_unreadable(path, error)} {ADVICE}") from error
     return values
 
 
-def plainly(path: Path) -> Any:
+def load_plain(path: Path) -> Any:
     check_plain_values(path)
     return torch.load(content(path), map_location="cpu", mmap=True, weights_only=True)
 
@@ -118,7 +118,7 @@ def sweep(folder: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Found:
+class ReadableCheckpoint:
     """A checkpoint that can be read."""
 
     path: Path
@@ -126,7 +126,7 @@ class Found:
     written_at: int  # ns
 
 
-def newest_checkpoint(folder: Path) -> tuple[Found | None, list[str]]:
+def newest_checkpoint(folder: Path) -> tuple[ReadableCheckpoint | None, list[str]]:
     """What a run resumes from, and what is wrong with those that would have come before it.
 
     That is `last.ckpt`, unless the run was killed after it had written a checkpoint of more
@@ -143,9 +143,9 @@ def newest_checkpoint(folder: Path) -> tuple[Found | None, list[str]]:
     return newest, list(complaints.values())
 
 
-def newest_readable(folder: Path, complaints: dict[Path, str]) -> Found | None:
+def newest_readable(folder: Path, complaints: dict[Path, str]) -> ReadableCheckpoint | None:
     """By its plain values; adds what is wrong with others, and leaves out those known as such."""
-    newest: Found | None = None
+    newest: ReadableCheckpoint | None = None
     for path in sorted(folder.glob("[!.]*.ckpt"), key=lambda path: path.name != LAST):
         if path.resolve() in complaints:
             continue
@@ -158,11 +158,11 @@ def newest_readable(folder: Path, complaints: dict[Path, str]) -> Found | None:
         except UNREADABLE as error:
             complaints[path.resolve()] = why_unreadable(path, error)
         else:
-            newest = found if newest is None else later(newest, found)
+            newest = found if newest is None else later_of(newest, found)
     return newest
 
 
-def later(one: Found, other: Found) -> Found:
+def later_of(one: ReadableCheckpoint, other: ReadableCheckpoint) -> ReadableCheckpoint:
     """Of a name that says `last`, only one that is ahead in iterations and in time is later.
 
     Times alone could be those of a copy of the folder, iterations alone of an abandoned branch.
@@ -172,9 +172,9 @@ def later(one: Found, other: Found) -> Found:
     return max(one, other, key=lambda found: (found.written_at, found.iterations))
 
 
-def read(path: Path) -> Found:
+def read(path: Path) -> ReadableCheckpoint:
     """How far it is; the weights stay on disk."""
-    return Found(path, progress(plainly(path))["processed"], written_at(path))
+    return ReadableCheckpoint(path, progress(load_plain(path))["processed"], written_at(path))
 
 
 def content(path: Path) -> Path:

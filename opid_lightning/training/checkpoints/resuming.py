@@ -9,7 +9,7 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from opid_lightning.training.checkpoints import evaluation_record, optimizer_record, policy_record
 from opid_lightning.training.checkpoints.files import check_resumes, nothing_left
-from opid_lightning.training.loggers import go_on, row_to_come
+from opid_lightning.training.loggers import pending_row, resume_logging
 
 if TYPE_CHECKING:
     from opid_lightning.training.module import OPIDModule
@@ -19,7 +19,7 @@ def records_of(module: OPIDModule, checkpoint: dict[str, Any]) -> dict[str, Any]
     """What a run that resumes from the checkpoint has to know, by name."""
     return {
         policy_record.KEY: module.policy_record,
-        "row_to_come": row_to_come(module.trainer, checkpoint),
+        "pending_row": pending_row(module.trainer, checkpoint),
         optimizer_record.KEY: optimizer_record.record_of(
             module.trainer.optimizers[0], module.optimizer_settings
         ),
@@ -57,7 +57,7 @@ def resume(module: OPIDModule, checkpoint: Mapping[str, Any]) -> None:
         notes.append(optimizer_record.what_changed(found, own_optimizer(module)))
     for note in filter(None, notes):
         rank_zero_info(note)
-    go_on(trainer, checkpoint["row_to_come"], checkpoint["global_step"] - 1)
+    resume_logging(trainer, checkpoint["pending_row"], checkpoint["global_step"] - 1)
 
 
 def resumed_evaluation(module: OPIDModule, checkpoint: Mapping[str, Any]) -> str:

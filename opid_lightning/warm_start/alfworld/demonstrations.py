@@ -12,8 +12,8 @@ from opid_lightning.envs.alfworld.expert import Decision, Placements, SearchingE
 from opid_lightning.method.injection import with_episode_skill, with_step_skill
 from opid_lightning.protocols import Environment, Session
 from opid_lightning.types import Action, Observation, PromptText, Step, Task, Turn
-from opid_lightning.warm_start.advice import episode_advice, step_advice, step_of
-from opid_lightning.warm_start.course import Demonstration, Example
+from opid_lightning.warm_start.demonstration_source import Demonstration, Example
+from opid_lightning.warm_start.skill_augmentation import episode_advice, step_advice, step_of
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Demonstrator:
             decision = expert.decide()
             command = decision.command
             if rng.random() < self.noise:
-                command = slip(expert, observation, rng)
+                command = perturb(expert, observation, rng)
             text = self.environment.prompt(opening.goal, turns, observation)
             others = [
                 Example(
@@ -119,7 +119,7 @@ def room_type_of(task: Task) -> int:
     return int(Path(task.payload).parent.parent.name.split("-")[-1]) // 100
 
 
-def slip(expert: SearchingExpert, observation: Observation, rng: random.Random) -> str:
+def perturb(expert: SearchingExpert, observation: Observation, rng: random.Random) -> str:
     """Something that is possible here, or sounds as if it were, like a policy's own mistakes."""
     if rng.random() < 0.5:
         return rng.choice(observation.admissible)

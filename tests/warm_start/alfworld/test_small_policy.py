@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from opid_lightning.lm import keydoor_policy
 from opid_lightning.lm.policy import EMBEDDED, PolicySource, load_policy
-from opid_lightning.warm_start.alfworld.words import alfworld_tokenizer
+from opid_lightning.warm_start.alfworld.tokenizer import alfworld_tokenizer
 
 TOKENIZER: Any = load_policy(PolicySource("small")).tokenizer
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from opid_lightning.envs.alfworld.stock import import_alfworld
-from opid_lightning.warm_start.words import WORDS, make_tokenizer
+from opid_lightning.warm_start.tokenizer import WORDS, make_tokenizer
 
 # One token each, and part of the text.
 TAGS = ("<think>", "</think>", "<action>", "</action>", "</think><action>")

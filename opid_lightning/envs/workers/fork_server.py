@@ -1,4 +1,4 @@
-"""The process that workers are forked from: `python zygote.py FD`, see zygote_process.py.
+"""The process that workers are forked from: `python fork_server.py FD`, see fork_server_process.py.
 
 It imports and builds what an environment needs, once. A worker is then there in milliseconds and
 shares that memory, where one of its own would take seconds and a few hundred MB. The trainer itself
@@ -42,7 +42,7 @@ def main(fd: int) -> None:
     trainer.send("")  # nothing is wrong
     adopt()
     gc.freeze()  # collecting would write to every page, and so unshare it
-    Zygote(trainer, serve).run(parent)
+    ForkServer(trainer, serve).run(parent)
 
 
 def prepare(path: list[str], environment: bytes) -> Serve:
@@ -54,7 +54,7 @@ def prepare(path: list[str], environment: bytes) -> Serve:
 
 
 @dataclass
-class Zygote:
+class ForkServer:
     """Answers the trainer, which alone knows what a worker is for."""
 
     trainer: Connection
@@ -76,10 +76,10 @@ class Zygote:
     def fork(self) -> int:
         """A worker at the other end of a connection that the trainer sends along."""
         fd = reduction.recv_handle(self.trainer)
-        zygote, worker = os.getpid(), os.fork()
+        fork_server, worker = os.getpid(), os.fork()
         if worker == 0:
             self.trainer.close()
-            work(self.serve, Connection(fd), zygote)
+            work(self.serve, Connection(fd), fork_server)
         os.close(fd)
         self.workers.add(worker)
         return worker
@@ -106,12 +106,12 @@ class Zygote:
         end_children(but=self.workers)
 
 
-def work(serve: Serve, requests: Connection, zygote: int) -> NoReturn:
-    """The life of a worker. It must not return into the zygote's."""
+def work(serve: Serve, requests: Connection, fork_server: int) -> NoReturn:
+    """The life of a worker. It must not return into the fork server's."""
     code = 1
     try:
         os.setsid()  # leads a group of its own, to be ended with all that it started
-        die_with(zygote)
+        die_with(fork_server)
         adopt()
         serve(requests)
         code = 0
@@ -129,11 +129,11 @@ def adopt() -> None:
     adopt_orphans()
 
 
-def die_with(zygote: int) -> None:
-    """Should the zygote be killed, so that it cannot end its workers itself. On Linux alone."""
+def die_with(fork_server: int) -> None:
+    """Should the fork server be killed, so that it cannot end its workers itself. On Linux alone."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != zygote:
+        if os.getppid() != fork_server:
             os._exit(1)
 
 

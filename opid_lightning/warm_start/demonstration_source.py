@@ -27,7 +27,7 @@ class Demonstration:
 
 
 @runtime_checkable
-class Course(Protocol):
+class DemonstrationSource(Protocol):
     """An environment as it is taught."""
 
     @property

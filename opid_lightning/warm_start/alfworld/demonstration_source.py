@@ -15,9 +15,9 @@ from opid_lightning.envs.alfworld.generation import generated_games
 from opid_lightning.envs.alfworld.stock import DATA_VARIABLE
 from opid_lightning.protocols import Environment
 from opid_lightning.warm_start.alfworld.demonstrations import Demonstrator
-from opid_lightning.warm_start.alfworld.words import alfworld_tokenizer
-from opid_lightning.warm_start.course import Demonstration
-from opid_lightning.warm_start.lengthening import Lengthening, again_and_again
+from opid_lightning.warm_start.alfworld.tokenizer import alfworld_tokenizer
+from opid_lightning.warm_start.curriculum import Lengthening, again_and_again
+from opid_lightning.warm_start.demonstration_source import Demonstration
 
 
 @dataclass(frozen=True)
