@@ -129,9 +129,7 @@ def fit(
 ) -> Run:
     """Trains a policy, keydoor's own if no other, for a few iterations; checkpoints in `folder`."""
     source = PolicySource(policy) if isinstance(policy, str) else policy
-    module = OPIDModule(
-        source, loss, optimizer, method.rule, warmup_iterations, decay, snapshot=snapshot
-    )
+    module = OPIDModule(source, loss, optimizer, warmup_iterations, decay, snapshot=snapshot)
     data = keydoor_data(
         method,
         batching,

@@ -39,7 +39,6 @@ class OPIDModule(lightning.LightningModule):
         policy: where the policy comes from.
         loss: the surrogate, with its regularisers.
         optimizer: makes the optimizer from the policy's parameters.
-        rule: that of the data module's method, which may add a loss of its own.
         warmup_iterations: over how many iterations the learning rate rises to its full value.
         decay: how it falls from there to zero at `trainer.max_epochs`, if at all.
         snapshot: whether the old policy shares the policy's storage or copies it. Scoring ends
@@ -55,7 +54,6 @@ class OPIDModule(lightning.LightningModule):
         policy: PolicySource,
         loss: Loss,
         optimizer: OptimizerCallable = optimization.adamw,
-        rule: Rule = Rule(),
         warmup_iterations: int = 0,
         decay: Literal["none", "linear", "cosine"] = "none",
         snapshot: Literal["shared", "copy"] = "shared",
@@ -68,8 +66,7 @@ class OPIDModule(lightning.LightningModule):
         optimization.check_optimizer(optimizer)
         self.source = policy
         self.loss = loss
-        self.rule = rule
-        self.iteration = 0
+        self.rule, self.iteration = Rule(), 0  # of the iteration that is trained on
         self.optimizer = optimizer
         self.optimizer_settings: list[optimizer_record.Settings] = []
         check_word("model.decay", decay, optimization.DECAYS)
@@ -209,14 +206,14 @@ class OPIDModule(lightning.LightningModule):
         if self.trainer.datamodule.batching.share_prefixes:  # type: ignore[attr-defined]
             check_sees_trees(self.policy.model)
 
-    def start_iteration(self, number: int) -> None:
-        """Sets what the optimizer trains with; the learning rate is a function of the iteration.
+    def start_iteration(self, number: int, rule: Rule) -> None:
+        """Sets what is trained with: the rule's loss, and the learning rate of the iteration.
 
         The data module calls it before callbacks hear of the iteration. A checkpoint would bring
         settings of its own, and Lightning steps schedulers after it has written one, so that a
         resumed run would be one step behind.
         """
-        self.iteration = number
+        self.rule, self.iteration = rule, number
         share = optimization.learning_rate_share(
             number, self.trainer.max_epochs or 0, self.warmup_iterations, self.decay
         )
