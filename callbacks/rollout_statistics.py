@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import lightning
 
 from opid_lightning.files.omissions import warn_once
+from opid_lightning.rollout.rollout import group_by_task
 from opid_lightning.training.hooks import RolloutCallback
 from opid_lightning.training.success import success_rates
-from opid_lightning.types import Experience, Trajectory, group_by_task
+from opid_lightning.types import Experience, Trajectory
 
 _log = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from opid_lightning.gate import check_any_step
 from opid_lightning.protocols import Environment, Split
+from opid_lightning.rollout.rollout import group_by_task
 from opid_lightning.training.success import Success, success_of
-from opid_lightning.types import Task, Trajectory, group_by_task
+from opid_lightning.types import Task, Trajectory
 from opid_lightning.value_checks import check_range, check_temperature
 
 EvaluatedSplit = Literal["train", "valid_seen", "valid_unseen", "both"]

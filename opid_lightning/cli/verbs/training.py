@@ -201,8 +201,6 @@ class OPIDCLI(LightningCLI):
             help="Loggers by a name of your choice; each is given the run's folder.",
         )
         parser.link_arguments("seed_everything", "data.seed")
-        # The rule has one face in the data module, and one in the loss.
-        parser.link_arguments("data", "model.rule", lambda data: data.method.rule, "instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         verb = self.arguments.verb

@@ -17,7 +17,7 @@ class Scene(NamedTuple):
 
 
 class Play:
-    """One attempt. Steps go on after a win, as in textworld."""
+    """One attempt. Steps continue after a win, as in textworld."""
 
     def __init__(self, game: Game) -> None:
         self._game, self._state = game, game.start.copy()
