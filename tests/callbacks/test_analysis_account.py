@@ -80,7 +80,7 @@ def test_the_summary_tells_failures_and_what_was_paid():
     assert "failed: 2 late, 1 not_json" in text
     assert "not asked, as the budget was used up: 1" in text
     assert "10 requests (4 retries, 2 repairs), 600 tokens in, 80 out, cost 0.25" in text
-    assert "6.00 s were waited" in text
+    assert "waited 6.00 s for answers" in text
 
 
 @pytest.mark.parametrize("word", ["failed", "requests"])
