@@ -54,7 +54,7 @@ from opid_lightning.cli.trainer_parts import (
 from opid_lightning.cli.trainer_signals import answer_signals
 from opid_lightning.cli.trainer_switches import check_switches
 from opid_lightning.cli.verbs.dry_run import HEADING, DryRunEndedError, DryRunTrainer
-from opid_lightning.cli.verbs.results import results_table
+from opid_lightning.cli.verbs.results import attempts_in, results_table
 from opid_lightning.training.checkpoints.shard_folders import check_reads
 from opid_lightning.training.datamodule import RolloutDataModule
 from opid_lightning.training.module import OPIDModule
@@ -263,6 +263,10 @@ class OPIDCLI(LightningCLI):
 
     def after_test(self) -> None:
         self.print_results()
+
+    def after_predict(self) -> None:
+        if self.trainer.is_global_zero:
+            print(attempts_in(self.trainer.default_root_dir, self.datamodule.evaluation_sets))
 
     def print_results(self) -> None:
         """The table of the evaluation that has just been made."""

@@ -54,6 +54,8 @@ class WebShop:
     options_rule: Literal["reference", "values"] = "reference"
     nouns: str = "auto"  # words, or the name of a spaCy model; auto: a model, if installed
     results_per_page: int = 10  # products on a page of search results
+    # characters of a description and the like on a page; null: all
+    page_characters: int | None = 8000
     shows_attributes: bool = False  # a button for them, as in the original on request
     num_products: int = 1000  # size of the generated catalogue
     catalogue_seed: int = 0  # seed of the generated catalogue
@@ -63,6 +65,8 @@ class WebShop:
         least = {"max_steps": 1, "history_length": 0, "results_per_page": 1, "num_products": 10}
         for name, bound in least.items():
             check_range(f"env.{name}", getattr(self, name), at_least=bound)
+        if self.page_characters is not None:
+            check_range("env.page_characters", self.page_characters, at_least=100)
         if self.results_per_page > MAX_HITS:
             raise ValueError(
                 f"env.results_per_page is {self.results_per_page}, expected at most {MAX_HITS}: "
@@ -113,6 +117,7 @@ class WebShop:
             self._reward_of,
             self.results_per_page,
             self.shows_attributes,
+            self.page_characters,
         )
 
     def goal(self, task: Task) -> Goal:
