@@ -23,7 +23,7 @@ class SessionPool:
     def take(self) -> Session:
         if not self._idle:
             with self._gate.calling("open()"):
-                self._idle.append(self.environment.open())
+                self._idle.append(self._gate.session(self.environment.open()))
             self._open.append(self._idle[-1])
         return self._idle.pop()
 
