@@ -26,6 +26,7 @@ class RolloutStatistics(RolloutCallback):
         self._has_warned = False
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
+        """Computes `rollout/*`; warns once of cut observations and of what never works."""
         warning = warning_of_cuts(experience.trajectories)
         if warning and not self._has_warned and trainer.is_global_zero:
             _log.warning("iteration %d: %s", experience.iteration, warning)
@@ -41,6 +42,7 @@ class RolloutStatistics(RolloutCallback):
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
+        """Logs the figures of the iteration's rollout."""
         pl_module.log_dict(self._metrics, on_step=False, on_epoch=True)
 
 
@@ -109,5 +111,6 @@ def loss_statistics(sessions_lost: Mapping[str, int]) -> dict[str, float]:
 
 
 def mean(values: Iterable[float]) -> float:
+    """The arithmetic mean; raises ZeroDivisionError where there are no values."""
     numbers = [float(value) for value in values]
     return sum(numbers) / len(numbers)

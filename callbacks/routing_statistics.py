@@ -29,6 +29,10 @@ class RoutingStatistics(RolloutCallback):
         self._has_warned = False
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
+        """Computes `skills/*` and `routing/*`.
+
+        Warns once where the skill term is too small to matter.
+        """
         self._metrics = routing_statistics(experience)
         warning = warning_of_size(self._metrics)
         if warning and not self._has_warned and trainer.is_global_zero:
@@ -38,6 +42,7 @@ class RoutingStatistics(RolloutCallback):
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
+        """Logs the figures of the iteration's routing."""
         pl_module.log_dict(self._metrics, on_step=False, on_epoch=True)
 
 
@@ -52,6 +57,7 @@ def routing_statistics(experience: Experience) -> dict[str, float]:
 
 
 def skill_counts(experience: Experience) -> dict[str, float]:
+    """Trajectories analysed, failed and skipped, and the failures of each reason."""
     hindsight = experience.hindsight
     statuses = Counter(hindsight.status(t.id) for t in experience.trajectories)
     reasons = Counter(hindsight.failures.values())
@@ -64,6 +70,7 @@ def skill_counts(experience: Experience) -> dict[str, float]:
 
 
 def routed_shares(samples: Sequence[Sample]) -> dict[str, float]:
+    """The share of steps scored at each level, and how many skill prompts were over budget."""
     levels = Counter(scored_level(sample) for sample in samples)
     names: tuple[RouteLevel, ...] = ("episode", "step", "both", "none")
     return {

@@ -47,6 +47,7 @@ class PolicySource:
 
     @property
     def is_random(self) -> bool:
+        """Whether its weights are drawn from `init_seed` and not loaded."""
         return self.random_init or self.path == "keydoor"
 
 

@@ -66,10 +66,12 @@ class Loss:
 
     @property
     def needs_reference(self) -> bool:
+        """Whether rows must be scored by the frozen reference, which costs a second model."""
         return self.kl_weight > 0
 
     @property
     def needs_entropy(self) -> bool:
+        """Whether the forward must return entropies `[B R]`."""
         return self.entropy_weight > 0
 
     def __call__(

@@ -75,11 +75,13 @@ class EvaluationSet:
     num_available: int  # in the whole split
 
     def parts(self, size: int) -> list[tuple[Split, tuple[Task, ...]]]:
+        """The tasks in batches of `size`, each with its split."""
         starts = range(0, len(self.tasks), size)
         return [(self.split, self.tasks[start : start + size]) for start in starts]
 
 
 def splits_of(evaluated: EvaluatedSplit) -> tuple[Split, ...]:
+    """The splits behind a setting: "both" is valid_seen and valid_unseen."""
     return ("valid_seen", "valid_unseen") if evaluated == "both" else (evaluated,)
 
 
@@ -134,6 +136,7 @@ class EvaluationResult:
 
 
 def check_games_were_played(environment: Environment, played: Sequence[Played]) -> None:
+    """Raises ValueError where every game was over before its first step."""
     made = [t for part in played for t in part.trajectories]
     check_any_step(environment, [t for t in made if not t.session_lost])
 

@@ -27,6 +27,7 @@ def hint_of(parser: ArgumentParser, tree: Tree, key: str) -> Any:
 
 
 def types_of(parser: ArgumentParser) -> dict[str, Any]:
+    """The type of each setting of the parser, by its full key."""
     return {
         action.dest: action._typehint  # type: ignore[attr-defined]
         for action in parser._actions

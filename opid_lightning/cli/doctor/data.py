@@ -44,6 +44,7 @@ def check_tasks(environment: Environment, given: Path | None) -> Iterator[Findin
 
 
 def check_cache(environment: ALFWorld) -> Finding:
+    """Whether ALFWorld's generated games are cached, or can be written where they would be."""
     folder = environment.cached_games
     if folder.is_dir():
         return Finding("data", State.OK, f"no ALFWORLD_DATA: the generated games of {folder}")

@@ -33,6 +33,10 @@ class CheckedEncoder:
         self.encode = ChatEncoder(self.policy.tokenizer, self.thinking)
 
     def __call__(self, message: str) -> TokenIds:
+        """Ids of the whole prompt.
+
+        The first call raises ValueError where tokenizer or template do not fit.
+        """
         ids = self.encode(message)
         if not self._is_checked:
             self._check(message, ids)

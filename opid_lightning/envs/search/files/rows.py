@@ -30,12 +30,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Row:
+    """One record of a file, with its number for messages."""
+
     values: Mapping[str, Any]
     path: Path
     number: int  # from 1
 
     @property
     def place(self) -> str:
+        """Where the row is, as messages name it."""
         return f"row {self.number} of {self.path}"
 
 
