@@ -35,7 +35,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Observation:
-    """What the environment shows, and what the last action earned."""
+    """What the environment shows, and what the last action earned.
+
+    Rewards are finite and within 1e9 of 0; only differences within a group count.
+    """
 
     text: str
     admissible: tuple[str, ...] = ()  # empty where the environment does not list them
@@ -146,7 +149,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One finished attempt at a task."""
+    """One finished attempt at a task; its log-probs are in nats, a number per response token."""
 
     task: Task
     attempt: int

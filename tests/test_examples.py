@@ -17,7 +17,20 @@ from typing import Any
 import pytest
 import torch
 
-from opid_lightning import Analyst, Environment, Rule, Session
+from opid_lightning import (
+    Action,
+    Analyst,
+    Environment,
+    Observation,
+    PromptText,
+    Rule,
+    Session,
+    Skills,
+    Step,
+    Task,
+    Trajectory,
+)
+from opid_lightning.types import Completion, Prompt
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -26,6 +39,7 @@ SHORT = (
     "trainer.max_epochs=1 trainer.limit_val_batches=0 data.tasks_per_iteration=2 "
     "rollout.group_size=2 ~callbacks.hf_export trainer.default_root_dir=run"
 )
+CORRECTION = "Choose one of these: left, open."
 
 
 def commands_of(name: str) -> list[str]:
@@ -33,6 +47,18 @@ def commands_of(name: str) -> list[str]:
     document = ast.get_docstring(ast.parse((EXAMPLES / f"{name}.py").read_text())) or ""
     joined = re.sub(r"\\\n\s*", "", document)
     return re.findall(r"^\s*python -m opid_lightning ([^#\n]*)", joined, re.M)
+
+
+def trajectory(*actions: tuple[str, bool], won: bool = False) -> Trajectory:
+    """A finished attempt of these actions, each valid or not."""
+    seen = Observation("Two doors.", ("left", "open"))
+    prompt = Prompt(PromptText("", "", ""), (1,), 0)
+    answer = Completion("", (2,), (-1.0,), "", is_cut=False)
+    steps = tuple(
+        Step(index, seen, prompt, answer, Action(text, valid), 0.0)
+        for index, (text, valid) in enumerate(actions)
+    )
+    return Trajectory(Task("one", "doors"), 0, "leave", steps, won)
 
 
 @pytest.fixture
@@ -61,12 +87,6 @@ def test_train_trains(modules: Any, tmp_path: Path) -> None:
     assert trainer.current_epoch == 1
     assert len(rows_of(tmp_path / "runs")) == 1
     assert float(rows_of(tmp_path / "runs")[0]["analysis/succeeded"]) == 16 * 8
-
-
-def test_the_environment_is_trained_on(modules: Any) -> None:
-    environment = modules("environment")
-    trainer = modules("train").train(env=environment.Echo(), iterations=1)
-    assert trainer.current_epoch == 1
 
 
 def test_the_environment_keeps_the_promises_of_environments(modules: Any) -> None:
@@ -99,7 +119,7 @@ def test_the_weight_of_the_rule_halves_with_the_half_life(modules: Any) -> None:
         modules("rule").Fading(half_life=0)
 
 
-def test_the_rule_is_told_the_iteration_by_a_run(modules: Any) -> None:
+def test_own_environment_rule_and_analyst_train_together(modules: Any, tmp_path: Path) -> None:
     heard = list[int]()
 
     class Listening(modules("rule").Fading):  # type: ignore[misc]
@@ -107,18 +127,21 @@ def test_the_rule_is_told_the_iteration_by_a_run(modules: Any) -> None:
             heard.append(iteration)
             return super().advantages(outcome, delta, mask, iteration)
 
-    modules("train").train(rule=Listening(), iterations=2)
-    assert heard == [0, 1]
-
-
-def test_the_analyst_writes_skills_on_won_and_lost_trajectories(
-    modules: Any, tmp_path: Path
-) -> None:
     analyst = modules("analyst").Listed()
     assert isinstance(analyst, Analyst)
-    modules("train").train(analyst=analyst, iterations=1)
-    (row,) = rows_of(tmp_path / "runs")
-    assert float(row["analysis/succeeded"]) == 16 * 8
+    modules("train").train(modules("environment").Echo(), Listening(), analyst, iterations=2)
+    assert heard == [0, 1]
+    assert [float(r["analysis/succeeded"]) for r in rows_of(tmp_path / "runs")] == [16 * 8] * 2
+
+
+def test_the_analyst_tells_what_worked_and_corrects_invalid_actions(modules: Any) -> None:
+    analyst = modules("analyst").Listed(max_step_skills=1)
+    lost = analyst(trajectory(("left", True), ("jump", False), ("fly", False)), range(3))
+    assert lost.skills == Skills("Choose only actions that are listed.", {1: CORRECTION})
+    assert analyst(trajectory(("jump", False)), ()).skills.step_skills == {}
+    won = analyst(trajectory(("left", True), ("open", True), won=True), range(2))
+    assert won.skills == Skills("This worked: left, then open.", {})
+    assert analyst(trajectory(), ()).failure == "no_steps"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -19,9 +19,7 @@ PAGE = ROOT / "docs" / "python.md"
 
 def names_for_type_checkers() -> dict[str, str]:
     """Each name of the TYPE_CHECKING block, and the module that it is imported from."""
-    (block,) = (node for node in ast.parse(PACKAGE.read_text()).body if isinstance(node, ast.If))[
-        :1
-    ]
+    block = next(node for node in ast.parse(PACKAGE.read_text()).body if isinstance(node, ast.If))
     return {
         alias.name: str(node.module)
         for node in ast.walk(block)

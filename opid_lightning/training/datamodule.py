@@ -65,6 +65,9 @@ class RolloutDataModule(lightning.LightningDataModule):
         workers: processes in which sessions live, if any.
         tasks_per_iteration: tasks an iteration, each attempted `rollout.group_size` times.
         seed: decides task order, sampling and row order, together with the iteration's number.
+
+    Raises ValueError where the environment lacks a method, and in `setup` where data is missing
+    or the Trainer would train on part of a rollout.
     """
 
     def __init__(

@@ -19,7 +19,10 @@ EvaluatedSplit = Literal["train", "valid_seen", "valid_unseen", "both"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How `validate`, `test`, `predict`, and `fit` meanwhile, play their fixed sets."""
+    """How `validate`, `test`, `predict`, and `fit` meanwhile, play their fixed sets.
+
+    Raises ValueError for a setting out of range, and for several greedy attempts, which are equal.
+    """
 
     temperature: float = 0.4  # the reference's scripts; 0 is greedy
     seed: int = 0  # with task, attempt and step decides the sampling; seed_everything does not

@@ -56,6 +56,9 @@ class OPIDModule(lightning.LightningModule):
         activation_checkpointing: compute each block's activations again in the backward pass
             instead of keeping them, which saves most of their memory for a third more time.
         max_first_ratio_error: how far the first importance ratios of an iteration may be from 1.
+
+    Raises ValueError for a setting out of range; in training, before an optimizer step or a
+    checkpoint keeps a number that is not finite.
     """
 
     def __init__(
