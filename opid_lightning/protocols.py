@@ -77,7 +77,9 @@ class Session(Protocol):
 class Environment(Protocol):
     """A family of tasks: which there are, how they are played, shown and answered."""
 
-    max_steps: int
+    @property
+    def max_steps(self) -> int:
+        """After so many steps an episode ends, won or not; at least 1. A plain field will do."""
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """All tasks of a split in a fixed order; raises ValueError for missing data."""
