@@ -19,7 +19,9 @@ from torch import Tensor
 from opid_lightning.lm.forward.layouts import pad_sequences
 from opid_lightning.lm.forward.logprobs import response_logprobs
 from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.method import Method
 from opid_lightning.method.returns import discounted_returns
+from opid_lightning.method.rules.additive import Additive
 from opid_lightning.types import (
     Action,
     Completion,
@@ -29,6 +31,7 @@ from opid_lightning.types import (
     PromptText,
     Route,
     RoutedStep,
+    Sample,
     ScoredStep,
     SkillLevel,
     Step,
@@ -66,8 +69,8 @@ def time_advantage(repeats: int) -> None:
         ids = [step.routed.trajectory.id for step in steps]
         taken[num_rows] = [
             best_of(repeats, partial(discounted_returns, rewards, ids, 0.95)),
-            best_of(repeats, partial(Advantage(), steps)),
-            best_of(repeats, partial(Advantage(state_weight=1.0), steps)),
+            best_of(repeats, partial(credited, Advantage(), steps)),
+            best_of(repeats, partial(credited, Advantage(state_weight=1.0), steps)),
         ]
         columns = " ".join(f"{seconds:10.4f}" for seconds in taken[num_rows])
         print(f"{num_rows:8d} {columns} {reference:12.2f}")
@@ -76,6 +79,10 @@ def time_advantage(repeats: int) -> None:
     columns = " ".join(f"{x:9.1f}x" for x in growth)
     reference_growth = REFERENCE_SECONDS[many] / REFERENCE_SECONDS[few]
     print(f"{f'{many / few:.1f}x':>8} {columns} {reference_growth:11.1f}x")
+
+
+def credited(advantage: Advantage, steps: list[ScoredStep]) -> tuple[Sample, ...]:
+    return Method(Additive())(steps, advantage(steps), 0)
 
 
 def scored_steps(num_rows: int) -> list[ScoredStep]:

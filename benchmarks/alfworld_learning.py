@@ -46,7 +46,7 @@ class Run:
         if (self.folder / "finished").exists():
             return
         arguments = [
-            f"advantage={self.method}",
+            f"method={self.method}",
             f"seed_everything={self.seed}",
             f"trainer.default_root_dir={self.folder}",
             f"trainer.check_val_every_n_epoch={EVERY}",

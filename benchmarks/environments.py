@@ -69,7 +69,7 @@ def compare(name: str, environment: Environment, num_steps: int) -> None:
     fork_s = seconds(lambda: sessions.extend(workers.open() for _ in range(NUM_SESSIONS)))
     one = steps_per_s(sessions[:1], tasks[:1], num_steps)
     every = steps_per_s(sessions, tasks, max(num_steps // 16, 50))
-    fork_server = workers._zygote
+    fork_server = workers._fork_server
     assert fork_server is not None
     processes = [session.process_id for session in sessions]
     private = sum(memory_mb(process, "Private_") for process in processes) / len(processes)

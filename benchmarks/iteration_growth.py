@@ -28,7 +28,9 @@ from opid_lightning.method.advantage import Advantage
 from opid_lightning.method.batching import Batching, collate, totals_of
 from opid_lightning.method.injection import Injection
 from opid_lightning.method.loss import Loss
+from opid_lightning.method.method import Method
 from opid_lightning.method.routing import Routing
+from opid_lightning.method.rules.additive import Additive
 from opid_lightning.protocols import SilentObserver
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.rollout.sessions import SessionPool
@@ -130,6 +132,7 @@ def main() -> None:
         Injection(2048),
         Batching(None, share_prefixes=True),
         Advantage(state_weight=1.0),
+        Method(Additive()),
     )
     bench = Bench(policy, environment, iteration, Loss(kl_weight=0.0))
     tasks = environment.tasks("train")

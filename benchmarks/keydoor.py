@@ -22,7 +22,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-ADVANTAGES = ("grpo", "opid")
+METHODS = ("grpo", "opid")
 SOLVED = 0.9
 
 
@@ -30,7 +30,7 @@ SOLVED = 0.9
 class Curve:
     """Success and the seconds spent, iteration by iteration."""
 
-    advantage: str
+    method: str
     seed: int
     success: list[float]
     seconds: list[float]
@@ -40,11 +40,11 @@ class Curve:
         return next((i for i, rate in enumerate(self.success) if rate > SOLVED), None)
 
 
-def train(advantage: str, seed: int, folder: Path) -> Curve:
-    run = folder / f"{advantage}-{seed}"
+def train(method: str, seed: int, folder: Path) -> Curve:
+    run = folder / f"{method}-{seed}"
     command = [sys.executable, "-m", "opid_lightning", "fit", "conf=keydoor"]
     settings = [
-        f"advantage={advantage}",
+        f"method={method}",
         f"seed_everything={seed}",
         f"trainer.default_root_dir={run}",
         "trainer.limit_val_batches=0",
@@ -58,24 +58,24 @@ def train(advantage: str, seed: int, folder: Path) -> Curve:
     for row in rows:
         elapsed += sum(float(row[f"time/{stage}_s"]) for stage in stages)
         seconds.append(elapsed)
-    return Curve(advantage, seed, [float(row["train/success_micro"]) for row in rows], seconds)
+    return Curve(method, seed, [float(row["train/success_micro"]) for row in rows], seconds)
 
 
 def report(curves: list[Curve]) -> None:
-    print("advantage  seed  iterations to 90%  seconds to 90%  success of the last 5 iterations")
+    print("method     seed  iterations to 90%  seconds to 90%  success of the last 5 iterations")
     for curve in curves:
         at = curve.solved_at
         solved = "not solved" if at is None else f"{at + 1:17d}  {curve.seconds[at]:14.1f}"
         last = sum(curve.success[-5:]) / len(curve.success[-5:])
-        print(f"{curve.advantage:9s}  {curve.seed:4d}  {solved}  {last:33.1%}")
+        print(f"{curve.method:9s}  {curve.seed:4d}  {solved}  {last:33.1%}")
 
 
 def draw(curves: list[Curve], path: Path) -> None:
     figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
-    colours = dict(zip(ADVANTAGES, ("tab:blue", "tab:orange"), strict=True))
+    colours = dict(zip(METHODS, ("tab:blue", "tab:orange"), strict=True))
     for curve in curves:
-        label = curve.advantage.upper() if curve.seed == curves[0].seed else None
-        axes.plot(curve.seconds, curve.success, colours[curve.advantage], label=label, alpha=0.7)
+        label = curve.method.upper() if curve.seed == curves[0].seed else None
+        axes.plot(curve.seconds, curve.success, colours[curve.method], label=label, alpha=0.7)
     axes.axhline(SOLVED, color="grey", linewidth=0.8, linestyle=":")
     axes.set(xlabel="seconds of training on one core", ylabel="share of attempts won", ylim=(0, 1))
     axes.legend(frameon=False)
@@ -90,9 +90,9 @@ def main() -> None:
     curves = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in arguments.seeds:
-            for advantage in ADVANTAGES:
-                print(f"training {advantage}, seed {seed} ...", file=sys.stderr)
-                curves.append(train(advantage, seed, Path(folder)))
+            for method in METHODS:
+                print(f"training {method}, seed {seed} ...", file=sys.stderr)
+                curves.append(train(method, seed, Path(folder)))
     report(curves)
     draw(curves, arguments.out)
 

@@ -17,9 +17,10 @@ from opid_lightning.callbacks.curve import (
     write_points,
 )
 from opid_lightning.callbacks.curve_picture import draw
+from opid_lightning.rollout.rollout import group_by_task
 from opid_lightning.training.hooks import RolloutCallback, iteration_number
 from opid_lightning.training.success import success_of
-from opid_lightning.types import Experience, group_by_task
+from opid_lightning.types import Experience
 
 
 class LearningCurve(RolloutCallback):

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import lightning
 
-from opid_lightning.files.omissions import warn_once
+from opid_lightning.callbacks.first_warnings import FirstWarnings
+from opid_lightning.rollout.rollout import group_by_task
 from opid_lightning.training.hooks import RolloutCallback
 from opid_lightning.training.success import success_rates
-from opid_lightning.types import Experience, Trajectory, group_by_task
+from opid_lightning.types import Experience, Trajectory
 
 _log = logging.getLogger(__name__)
 
@@ -18,26 +19,21 @@ _log = logging.getLogger(__name__)
 class RolloutStatistics(RolloutCallback):
     """Logs success, rewards, lengths and what went wrong in the rollouts of each iteration.
 
-    Warns of the first observation that did not fit into its prompt.
+    Warns once of observations that do not fit their prompt, and of what no response does.
     """
 
     def __init__(self) -> None:
         self._metrics: dict[str, float] = {}
-        self._has_warned = False
+        self._warnings = FirstWarnings(_log)
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
         """Computes `rollout/*`; warns once of cut observations and of what never works."""
-        warning = warning_of_cuts(experience.trajectories)
-        if warning and not self._has_warned and trainer.is_global_zero:
-            _log.warning("iteration %d: %s", experience.iteration, warning)
-            self._has_warned = True
         self._metrics = {
             **rollout_statistics(experience.trajectories),
             **loss_statistics(experience.sessions_lost),
         }
-        if trainer.is_global_zero:
-            for warning in what_never_works(experience.trajectories):
-                warn_once(_log, warning)
+        found = what_never_works(experience.trajectories) | what_was_cut(experience.trajectories)
+        self._warnings.give(trainer, experience.iteration, found)
 
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -67,33 +63,34 @@ def rollout_statistics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     }
 
 
-def warning_of_cuts(trajectories: Sequence[Trajectory]) -> str:
+def what_was_cut(trajectories: Sequence[Trajectory]) -> dict[str, str]:
     """Blank where every newest observation was shown whole."""
     cut = [(t, s) for t in trajectories for s in t.steps if s.prompt.num_cut_characters]
     if not cut:
-        return ""
+        return {}
     trajectory, step = cut[0]
-    return (
+    warning = (
         f"{len(cut)} prompts show a part of what was to be seen, such as step {step.index} of "
         f"{trajectory.id!r}, less {step.prompt.num_cut_characters:,} characters. Raise "
         "rollout.max_prompt_tokens, or have the environment show less at a time; "
         "rollout/cut_observations counts them from now on"
     )
+    return {"cut observations": warning}
 
 
-def what_never_works(trajectories: Sequence[Trajectory]) -> list[str]:
+def what_never_works(trajectories: Sequence[Trajectory]) -> dict[str, str]:
     """What no response of a rollout did: a sign that policy and environment do not fit."""
     steps = [step for trajectory in trajectories for step in trajectory.steps]
     last = steps[-1]
-    warnings = []
+    warnings = {}
     if not any(step.action.is_valid for step in steps):
-        warnings.append(
+        warnings["no valid action"] = (
             f"None of the {len(steps)} responses of this rollout was a valid action. The last one, "
             f"{last.completion.text[:200]!r}, was read as {last.action.text[:80]!r}. Compare it "
             "with what the environment asks for (env.prompt_style, policy.thinking)."
         )
     if all(step.completion.is_cut for step in steps):
-        warnings.append(
+        warnings["no response ends"] = (
             f"None of the {len(steps)} responses of this rollout ended before "
             f"rollout.max_response_tokens={len(last.completion.token_ids)}. The last one ends with "
             f"{last.completion.text[-80:]!r}. Raise the limit, or name in rollout.stop a text "

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from opid_lightning.callbacks.first_warnings import FirstWarnings
 from opid_lightning.training.hooks import RolloutCallback
 from opid_lightning.types import SKILL_LEVELS, Experience, RouteLevel, Sample
 
@@ -26,7 +27,7 @@ class RoutingStatistics(RolloutCallback):
 
     def __init__(self) -> None:
         self._metrics: dict[str, float] = {}
-        self._has_warned = False
+        self._warnings = FirstWarnings(_log)
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
         """Computes `skills/*` and `routing/*`.
@@ -34,10 +35,7 @@ class RoutingStatistics(RolloutCallback):
         Warns once where the skill term is too small to matter.
         """
         self._metrics = routing_statistics(experience)
-        warning = warning_of_size(self._metrics)
-        if warning and not self._has_warned and trainer.is_global_zero:
-            _log.warning("iteration %d: %s", experience.iteration, warning)
-            self._has_warned = True
+        self._warnings.give(trainer, experience.iteration, too_small(self._metrics))
 
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
@@ -112,17 +110,18 @@ def advantage_sizes(samples: Sequence[Sample]) -> dict[str, float]:
     return sizes
 
 
-def warning_of_size(metrics: Mapping[str, float]) -> str:
+def too_small(metrics: Mapping[str, float]) -> dict[str, str]:
     """Blank where the skill term can be felt, or no skill was scored at all."""
     ratio = metrics.get("advantage/skill_to_outcome_ratio", 1.0)
     if ratio >= SMALL_RATIO or "delta/abs_mean" not in metrics:
-        return ""
-    return (
+        return {}
+    warning = (
         f"the skill term is {ratio:.2%} of the outcome term in size "
         "(advantage/skill_to_outcome_ratio), so the run trains as it would without skills. "
         "method.rule.target_ratio=0.1 makes it a tenth, however large the deltas are; a higher "
         "method.rule.episode_weight and method.rule.step_weight scale it as it is"
     )
+    return {"small skill term": warning}
 
 
 def delta_means(samples: Sequence[Sample]) -> dict[str, float]:

@@ -27,7 +27,7 @@ def train(
 ) -> lightning.Trainer:
     """Trains, prints a line per iteration, and leaves metrics.csv and checkpoints in `runs`."""
     policy, adam = opid.PolicySource("keydoor"), partial(AdamW, lr=3e-3)
-    module = opid.OPIDModule(policy, opid.Loss(kl_weight=0.0), adam, rule)
+    module = opid.OPIDModule(policy, opid.Loss(kl_weight=0.0), adam)
     rollout = opid.Rollout(max_prompt_tokens=512, max_response_tokens=2)
     stages = opid.Routing(), opid.Batching(), opid.Advantage(), opid.Method(rule), opid.Evaluation()
     data = opid.RolloutDataModule(env, opid.HuggingFace(), rollout, *stages)

@@ -169,6 +169,8 @@ def texts(value: object) -> tuple[str, ...]:
 
 def without_lone_surrogates(value: str) -> str:
     """With U+FFFD for each; pairs are joined."""
+    if value.isascii():  # which Python knows without looking
+        return value
     try:
         value.encode()
     except UnicodeEncodeError:

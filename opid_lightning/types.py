@@ -411,11 +411,3 @@ class Policy:
 
     model: torch.nn.Module
     tokenizer: Any
-
-
-def group_by_task(trajectories: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
-    """The attempts at each task, `G_q` in the paper, in the order played."""
-    groups: dict[str, list[Trajectory]] = {}
-    for trajectory in trajectories:
-        groups.setdefault(trajectory.task.id, []).append(trajectory)
-    return groups

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from opid_lightning.lm import hub
+from opid_lightning.lm.loading import hub
 
 
 def cached_on(folder: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:

@@ -18,7 +18,9 @@ from opid_lightning.lm.policy import PolicySource
 from opid_lightning.method.advantage import Advantage
 from opid_lightning.method.batching import Batching
 from opid_lightning.method.loss import Loss
+from opid_lightning.method.method import Method
 from opid_lightning.method.routing import Routing
+from opid_lightning.method.rules.additive import Additive
 from opid_lightning.protocols import Environment, Sampler
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.sampling.hf.hugging_face import HuggingFace
@@ -30,8 +32,8 @@ from opid_lightning.training.module import OPIDModule
 from opid_lightning.types import Experience
 
 # Heavy enough for skills to change the weights visibly in one iteration.
-OPID = Advantage(episode_weight=0.1, step_weight=0.1)
-GRPO = Advantage(episode_weight=0.0, step_weight=0.0)
+OPID = Method(Additive(episode_weight=0.1, step_weight=0.1))
+GRPO = Method(Additive(episode_weight=0.0, step_weight=0.0))
 SMALL_BATCHES = Batching(mini_batch_rows=16, micro_batch_rows=4)
 SHORT_RESPONSES = Rollout(
     group_size=4, max_prompt_tokens=512, skill_tokens=256, max_response_tokens=4
@@ -74,7 +76,7 @@ def sgd(parameters: Any) -> torch.optim.Optimizer:
 
 
 def keydoor_data(
-    advantage: Advantage = OPID,
+    method: Method = OPID,
     batching: Batching = SMALL_BATCHES,
     rollout: Rollout = SHORT_RESPONSES,
     sampler: Sampler | None = None,
@@ -82,6 +84,7 @@ def keydoor_data(
     evaluation: Evaluation = EIGHT_TASKS,
     seed: int = 7,
     env: Environment | None = None,
+    advantage: Advantage = Advantage(),
 ) -> RolloutDataModule:
     return RolloutDataModule(
         env=env or Keydoor(),
@@ -90,6 +93,7 @@ def keydoor_data(
         routing=Routing(),
         batching=batching,
         advantage=advantage,
+        method=method,
         evaluation=evaluation,
         tasks_per_iteration=tasks_per_iteration,
         seed=seed,
@@ -101,7 +105,8 @@ def fit(
     callbacks: Sequence[lightning.Callback] | None = None,
     *,
     iterations: int = 2,
-    advantage: Advantage = OPID,
+    method: Method = OPID,
+    advantage: Advantage = Advantage(),
     loss: Loss = Loss(),
     batching: Batching = SMALL_BATCHES,
     rollout: Rollout = SHORT_RESPONSES,
@@ -126,7 +131,14 @@ def fit(
     source = PolicySource(policy) if isinstance(policy, str) else policy
     module = OPIDModule(source, loss, optimizer, warmup_iterations, decay, snapshot=snapshot)
     data = keydoor_data(
-        advantage, batching, rollout, sampler, tasks_per_iteration, evaluation, env=env
+        method,
+        batching,
+        rollout,
+        sampler,
+        tasks_per_iteration,
+        evaluation,
+        env=env,
+        advantage=advantage,
     )
     checkpoint = ModelCheckpoint(
         folder / "checkpoints", save_last=True, save_top_k=-1, save_on_train_epoch_end=True

@@ -38,8 +38,8 @@ def test_what_is_no_key_of_the_analyst_or_wandb_is_kept() -> None:
 def test_fork_server_and_workers_see_no_key() -> None:
     environment = WorkerEnvironment(Keydoor(), Workers(1))
     session = environment.open()
-    assert environment._zygote is not None
-    for process in (session.process_id, environment._zygote.process_id):
+    assert environment._fork_server is not None
+    for process in (session.process_id, environment._fork_server.process_id):
         environ = Path(f"/proc/{process}/environ").read_text()
         assert SECRET not in environ and "MY_JUDGE_KEY" in environ
     environment.close()

@@ -83,7 +83,7 @@ def test_every_optimizer_step_is_taken_whole(tmp_path: Path) -> None:
 
 
 def test_hindsight_comes_from_one_place() -> None:
-    data = keydoor_data(Advantage())
+    data = keydoor_data()
     data.register_hindsight("Writes", no_hindsight)
     with pytest.raises(ValueError, match=r"Writes and WritesToo both write hindsight"):
         data.register_hindsight("WritesToo", no_hindsight)

@@ -22,13 +22,14 @@ from opid_lightning.gate import Gate
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.method.advantage import Advantage
-from opid_lightning.protocols import Environment, Session, Split
+from opid_lightning.method.method import Method
+from opid_lightning.method.rules.additive import Additive
+from opid_lightning.protocols import SILENT, Environment, Session, Split
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.scripted import Scripted
 from opid_lightning.types import Action, Observation, Opening, Policy, PromptText, Task, Turn
 from opid_lightning.value_checks import LARGEST_REWARD
-from opid_lightning.warm_start.evaluation import Silent
 from tests.keydoor_run import fit, keydoor_data
 
 GATE, TASK = Gate("vaults.Vault"), Task("vault 7", "vault")
@@ -87,7 +88,7 @@ def play(environment: Environment, policy: Policy) -> Any:
     sessions = SessionPool(environment)
     tasks, encode = Keydoor().tasks("train")[:2], encode_chat(policy.tokenizer)
     with Scripted(["left"]).serving(policy) as generation:
-        trajectories = ROLLOUT(sessions, tasks, generation, encode, 0, Silent())
+        trajectories = ROLLOUT(sessions, tasks, generation, encode, 0, SILENT)
     sessions.close()
     return trajectories
 
@@ -188,8 +189,11 @@ def test_the_largest_reward_trains_on_finite_numbers(tmp_path: Path, normalise: 
     def large(seen: Observation) -> Observation:
         return dataclasses.replace(seen, reward=LARGEST_REWARD * (1 if seen.won else -1))
 
-    advantage = Advantage(normalise=normalise, episode_weight=0.1)
-    run = fit(tmp_path, env=Faulty(on_step=large), advantage=advantage, iterations=1)
+    settings = {
+        "advantage": Advantage(normalise=normalise),
+        "method": Method(Additive(episode_weight=0.1)),
+    }
+    run = fit(tmp_path, env=Faulty(on_step=large), iterations=1, **settings)
     assert all(map(math.isfinite, run.metrics.values()))
     assert all(bool(value.isfinite().all()) for value in run.weights.values())
 

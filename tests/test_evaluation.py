@@ -57,9 +57,27 @@ def test_all_tasks_are_the_default_and_keep_their_order() -> None:
     assert chosen.tasks == tuple(TASKS)
 
 
-def test_more_tasks_than_there_are_is_refused() -> None:
-    with pytest.raises(ValueError, match="num_tasks is 19, but valid_seen has 18 tasks"):
-        Evaluation(num_tasks=19).chosen("valid_seen", TASKS)
+@pytest.mark.parametrize(
+    ("num_tasks", "played", "said"),
+    [
+        (None, 18, ""),
+        (18, 18, ""),
+        (19, 18, "evaluation.num_tasks=19: valid_seen has 18 tasks; all are played."),
+        (
+            6,
+            6,
+            "evaluation.num_tasks=6: of the 18 tasks of valid_seen always the same are played, ",
+        ),
+    ],
+)
+def test_a_split_with_fewer_tasks_is_played_whole_and_that_is_said(
+    num_tasks: int | None, played: int, said: str
+) -> None:
+    evaluation = Evaluation(num_tasks=num_tasks)
+    chosen = evaluation.chosen("valid_seen", TASKS)
+    assert len(chosen.tasks) == played
+    assert evaluation.notice(chosen).startswith(said)
+    assert bool(evaluation.notice(chosen)) == bool(said)
 
 
 @pytest.mark.parametrize(

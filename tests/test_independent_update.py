@@ -20,12 +20,16 @@ from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.method.advantage import Advantage
 from opid_lightning.method.batching import Batching
 from opid_lightning.method.loss import Loss
+from opid_lightning.method.method import Method
+from opid_lightning.method.rules.additive import Additive
+from opid_lightning.method.rules.distillation import Distillation
 from tests.independent_update import Scores, Settings, advantages_of, scored, updated
 from tests.keydoor_run import SHORT_RESPONSES, KeepExperience, Run, fit, sgd
 
 PADDED = Batching(mini_batch_rows=24, micro_batch_rows=4)
 MERGED = replace(PADDED, share_prefixes=True, micro_batch_tokens=128)
-OPID_GIGPO = Advantage(episode_weight=0.3, step_weight=0.2, state_weight=0.5)
+OPID = Method(Additive(episode_weight=0.3, step_weight=0.2))
+GIGPO = Advantage(state_weight=0.5)
 SETTINGS = Settings(
     temperature=0.7,
     base_rate=0.5,
@@ -39,13 +43,14 @@ SETTINGS = Settings(
 LOSS = Loss(kl_weight=0.4, entropy_weight=0.02)
 ITERATION = 1
 CASES = {
-    "opid_gigpo": (OPID_GIGPO, LOSS, PADDED, SETTINGS),
-    "merged": (OPID_GIGPO, LOSS, MERGED, SETTINGS),
-    "two epochs": (OPID_GIGPO, LOSS, replace(PADDED, ppo_epochs=2), SETTINGS),
-    "gspo": (OPID_GIGPO, replace(LOSS, surrogate="gspo"), PADDED, replace(SETTINGS, is_gspo=True)),
+    "opid_gigpo": (OPID, GIGPO, LOSS, PADDED, SETTINGS),
+    "merged": (OPID, GIGPO, LOSS, MERGED, SETTINGS),
+    "two epochs": (OPID, GIGPO, LOSS, replace(PADDED, ppo_epochs=2), SETTINGS),
+    "gspo": (OPID, GIGPO, replace(LOSS, surrogate="gspo"), PADDED, replace(SETTINGS, is_gspo=True)),
     "distillation alone": (
-        Advantage(episode_weight=0.0, step_weight=0.0),
-        Loss(kl_weight=0.0, distillation_weight=0.3),
+        Method(Distillation(scale=0.3)),
+        Advantage(),
+        Loss(kl_weight=0.0),
         PADDED,
         replace(
             SETTINGS,
@@ -59,13 +64,16 @@ CASES = {
 }
 
 
-def played(folder: Path, advantage: Advantage, loss: Loss, batching: Batching) -> tuple[Run, Any]:
+def played(
+    folder: Path, method: Method, advantage: Advantage, loss: Loss, batching: Batching
+) -> tuple[Run, Any]:
     keep = KeepExperience()
     run = fit(
         folder,
         [SkillExtraction(Rules()), TrajectoryLog(), PolicyHealth(), keep],
         iterations=ITERATION + 1,
         tasks_per_iteration=2,
+        method=method,
         advantage=advantage,
         loss=loss,
         batching=batching,
@@ -113,8 +121,8 @@ def assert_logged(rows: list[dict[str, Any]], scores: Scores, settings: Settings
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_takes_the_steps_that_the_formulas_give(tmp_path: Path, case: str) -> None:
-    advantage, loss, batching, settings = CASES[case]
-    run, experience = played(tmp_path, advantage, loss, batching)
+    *given, settings = CASES[case]
+    run, experience = played(tmp_path, *given)
     first = load_policy(PolicySource("keydoor")).model
     before, rows = model_before(tmp_path), logged_rows(tmp_path, experience)
     assert_logged(rows, scored(before, first, rows, settings.temperature), settings)

@@ -75,7 +75,7 @@ def test_first_ratio_is_exactly_one(
 
 
 def test_without_skill_weights_opid_is_grpo(tmp_path: Path) -> None:
-    weightless = fit(tmp_path / "weightless", advantage=GRPO)
+    weightless = fit(tmp_path / "weightless", method=GRPO)
     without_extraction = fit(tmp_path / "without", [PolicyHealth()])
     opid = fit(tmp_path / "opid")
     assert_same_weights(weightless, without_extraction)

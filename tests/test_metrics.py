@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from opid_lightning.callbacks import RolloutStatistics, StageTimer
-from opid_lightning.method.loss import Loss
+from opid_lightning.method.method import Method
+from opid_lightning.method.rules.distillation import Distillation
 from opid_lightning.training.evaluation import Evaluation, Played, result_of
 from opid_lightning.types import Task, Trajectory
 from tests.builders import step_of
@@ -33,11 +34,10 @@ def pattern(name: str) -> str:
 
 
 def test_what_is_logged_is_documented_and_what_is_documented_logged(tmp_path: Path) -> None:
-    loss = Loss(distillation_weight=0.1)
     run = fit(
         tmp_path,
         [*analysing(), RolloutStatistics(), StageTimer()],
-        loss=loss,
+        method=Method(Distillation(scale=0.1)),
         limit_val_batches=1.0,
         evaluation=Evaluation(validation_split="both"),
     )

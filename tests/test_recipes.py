@@ -156,8 +156,8 @@ TABLE: dict[str, tuple[Setting, Any]] = {
     "history length": (lambda cli: cli.datamodule.env.history_length, 5),
     "reward of a success": (lambda cli: cli.datamodule.env.win_reward, 10.0),
     "normalisation": (lambda cli: cli.datamodule.advantage.normalise, "mean_std"),
-    "episode weight": (lambda cli: cli.datamodule.advantage.episode_weight, 0.001),
-    "step weight": (lambda cli: cli.datamodule.advantage.step_weight, 0.001),
+    "episode weight": (lambda cli: cli.datamodule.method.rule.episode_weight, 0.001),
+    "step weight": (lambda cli: cli.datamodule.method.rule.step_weight, 0.001),
     "gamma": (lambda cli: cli.datamodule.advantage.gamma, 0.95),
     "state weight": (lambda cli: cli.datamodule.advantage.state_weight, 0.0),
     "invalid-action penalty": (lambda cli: cli.datamodule.advantage.invalid_action_penalty, 0.1),
@@ -294,13 +294,13 @@ def test_recipes_are_built_with_their_own_parts_and_a_valid_trainer(
 def test_a_recipe_alone_brings_its_method_and_its_analyst(recipe: str) -> None:
     short, long = (
         configure(parse("fit", [*typed_for(recipe), *more])).tree
-        for more in ([], ["preset=reference", "analyst=openai", "advantage=opid"])
+        for more in ([], ["preset=reference", "analyst=openai", "method=opid"])
     )
     assert short == long
 
 
 @RECIPES
 def test_what_is_compared_with_opid_is_still_chosen_by_its_group(recipe: str) -> None:
-    typed = [*typed_for(recipe), "advantage=grpo"]
-    advantage = configure(parse("fit", typed)).tree["advantage"]
-    assert advantage["episode_weight"] == advantage["step_weight"] == 0.0
+    typed = [*typed_for(recipe), "method=grpo"]
+    rule = configure(parse("fit", typed)).tree["method"]["rule"]
+    assert rule["init_args"] == {"episode_weight": 0.0, "step_weight": 0.0}

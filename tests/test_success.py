@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opid_lightning.rollout.rollout import group_by_task
 from opid_lightning.training.success import (
     Estimate,
     effective_attempts,
@@ -18,7 +19,7 @@ from opid_lightning.training.success import (
     success_rates,
     wilson,
 )
-from opid_lightning.types import Task, Trajectory, group_by_task
+from opid_lightning.types import Task, Trajectory
 from tests.builders import step_of, trajectory_of
 
 Z2 = 1.959963984540054**2

@@ -15,18 +15,21 @@ import torch
 
 from opid_lightning.callbacks import SkillExtraction
 from opid_lightning.envs.keydoor import Keydoor
-from opid_lightning.iteration import means
+from opid_lightning.iteration import mean_over_ranks
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.method.advantage import Advantage
 from opid_lightning.method.batching import Batching
 from opid_lightning.method.injection import Injection
 from opid_lightning.method.loss import Loss
+from opid_lightning.method.method import Method
+from opid_lightning.method.rules.additive import Additive
+from opid_lightning.method.rules.distillation import Distillation
 from opid_lightning.rollout.rollout import Rollout
 from opid_lightning.training.datamodule import iteration_seed
 from opid_lightning.training.hooks import RolloutCallback
 from opid_lightning.training.module import OPIDModule
 from opid_lightning.types import Analysis, Batch, Experience, Skills, TokenIds, Trajectory
-from tests.keydoor_run import GRPO, KeepExperience, fit, keydoor_data
+from tests.keydoor_run import OPID, KeepExperience, fit, keydoor_data
 
 WORDS = ("left", "right", "take", "open")
 TEMPERATURE, RATE, CLIP, SEED = 0.7, 4.0, 0.05, 7
@@ -93,7 +96,7 @@ def iterations(tmp_path_factory: pytest.TempPathFactory) -> list[Seen]:
         decay="linear",
     )
     data = keydoor_data(
-        Advantage(episode_weight=0.1, step_weight=0.1, state_weight=0.5),
+        OPID,
         BATCHING,
         Rollout(
             group_size=3,
@@ -104,6 +107,7 @@ def iterations(tmp_path_factory: pytest.TempPathFactory) -> list[Seen]:
         tasks_per_iteration=2,
         seed=SEED,
         env=Keydoor(max_steps=7),
+        advantage=Advantage(state_weight=0.5),
     )
     lightning.Trainer(
         accelerator="cpu",
@@ -220,9 +224,9 @@ def test_no_optimizer_step_moves_farther_than_clipping_allows(iterations: list[S
 
 def test_distillation_alone_has_its_skills(tmp_path: Path) -> None:
     keep = KeepExperience()
-    loss = Loss(distillation_weight=0.1)
+    method = Method(Distillation(scale=0.1))
     callbacks = [SkillExtraction(Recalls(), min_success_share=0.0), keep]
-    fit(tmp_path, callbacks, iterations=1, advantage=GRPO, loss=loss)
+    fit(tmp_path, callbacks, iterations=1, method=method)
     levels = {sample.scored.routed.route.level for sample in keep.experience.samples}
     assert {"episode", "step"} <= levels
 
@@ -232,7 +236,7 @@ def test_a_level_without_weight_is_not_routed_to(tmp_path: Path, level: str) -> 
     keep = KeepExperience()
     weights = {"episode_weight": 0.0, "step_weight": 0.0, f"{level}_weight": 0.1}
     callbacks = [SkillExtraction(Recalls(), min_success_share=0.0), keep]
-    fit(tmp_path, callbacks, iterations=1, advantage=Advantage(**weights))
+    fit(tmp_path, callbacks, iterations=1, method=Method(Additive(**weights)))
     levels = {sample.scored.routed.route.level for sample in keep.experience.samples}
     assert levels - {"none"} == {level}
 
@@ -243,4 +247,4 @@ def test_skill_prompts_have_the_budget_of_the_rollout() -> None:
 
 
 def test_figures_of_the_sampler_are_means_over_ranks() -> None:
-    assert means([{"batch_mean": 2.0}, {"batch_mean": 5.0}]) == {"batch_mean": 3.5}
+    assert mean_over_ranks([{"batch_mean": 2.0}, {"batch_mean": 5.0}]) == {"batch_mean": 3.5}

@@ -32,6 +32,14 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"There are: {', '.join(choices[:MAX_LISTED])}{more}."
 
 
+def unused(verb: str, typed: str, inputs: Iterable[str]) -> str:
+    """For a word that the verb has no use for: the one that may be meant, and all there are."""
+    inputs = list(inputs)
+    near = nearest(typed.lstrip("-~").partition("=")[0], inputs)
+    meant = f" {near}" if near.startswith("Did you mean") else ""
+    return f"{verb} does not use {typed}.{meant} It reads {', '.join(inputs)}."
+
+
 def is_for_the_user(error: ValueError) -> bool:
     """Whether a `raise` statement of ours said it: those name a setting, and how to fix it.
 

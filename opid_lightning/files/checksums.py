@@ -11,6 +11,7 @@ from pathlib import Path
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from opid_lightning.files.atomic import atomic_write
+from opid_lightning.files.json_reading import read_json
 
 CHECKSUMS = "checksums.json"  # in a folder of shards: CRC-32 by the name of a file
 SHARDS_METADATA = "meta.pt"  # what Lightning writes last into such a folder
@@ -83,9 +84,9 @@ def checksums_in(folder: Path) -> dict[str, int]:
     if not file.exists():
         return {}
     try:
-        found = json.loads(file.read_bytes())
+        found = read_json(file.read_bytes())
         return {str(name): int(checksum) for name, checksum in found.items()}
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise DamagedError(f"{CHECKSUMS}: {error}") from error
 
 

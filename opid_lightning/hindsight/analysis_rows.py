@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from opid_lightning.files.json_reading import read_json
 from opid_lightning.hindsight.reply import AnalysisError, Reply, keep_valid
 from opid_lightning.types import Analysis, Skills, Usage
 
@@ -99,11 +100,11 @@ def read_answer(candidates: str, skills: str | None, failure: str, detail: str) 
             raise AnalysisError("missing_field", f"neither skills nor a failure but {failure!r}")
         return Analysis(None, str(failure), str(detail))
     try:
-        content = json.loads(skills)
+        content = read_json(skills)
         step_skills = {int(index): str(text) for index, text in content["step_skills"].items()}
         found = Skills(str(content["episode_skill"]), step_skills, str(content["episode_summary"]))
-        asked = [int(step) for step in json.loads(candidates)]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        asked = [int(step) for step in read_json(candidates)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise AnalysisError("not_json", f"{type(error).__name__}: {error}") from error
     return checked(Analysis(found, detail=str(detail)), asked)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from opid_lightning.hindsight.analysis_rows import checked
+from opid_lightning.hindsight.answers import ask, identity_of
 from opid_lightning.hindsight.budget import Budget
 from opid_lightning.hindsight.cache import AnalysisCache, CacheFaults, Question
 from opid_lightning.hindsight.reply import AnalysisError
@@ -83,7 +84,7 @@ class AnalysisStream:
 
     def submit(self, trajectory: Trajectory, candidates: Sequence[int]) -> None:
         """Returns at once. Each trajectory is submitted once between two collects."""
-        question = Question(trajectory, tuple(candidates), self.analyst.identity)
+        question = Question(trajectory, tuple(candidates), identity_of(self.analyst))
         with self._settled:
             self._raise_error()
             assert not self._is_closed
@@ -150,7 +151,7 @@ class AnalysisStream:
     def _ask(self, question: Question) -> Outcome:
         if self.budget != Budget() and (exceeded := self.budget.exceeded_by(self.spent)):
             return Outcome(Analysis(None, OVER_BUDGET, exceeded), False, time.monotonic())
-        analysis = usable(self.analyst(question.trajectory, question.candidates), question)
+        analysis = usable(ask(self.analyst, question), question)
         if self._is_closed and analysis.skills is None:
             self.cache.book(question, analysis, self.run)  # it failed as its analyst was closed
         else:

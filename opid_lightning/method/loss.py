@@ -14,6 +14,7 @@ from opid_lightning.method.losses.aggregation import AGGREGATIONS, aggregate
 from opid_lightning.method.losses.kl import KL_ESTIMATORS, kl_estimates
 from opid_lightning.method.losses.mismatch import MISMATCH_CORRECTIONS, Mismatch, mismatch_weights
 from opid_lightning.method.losses.surrogate import Surrogate, gspo_surrogate, ppo_surrogate
+from opid_lightning.method.rules.checks import check_numbers, check_shape
 from opid_lightning.method.rules.rule import Rule
 from opid_lightning.types import Batch
 from opid_lightning.value_checks import check_range, check_word
@@ -170,15 +171,12 @@ def rule_losses(
         for values in (logprobs, batch.old_logprobs, batch.skill_logprobs)
     ]
     logprobs, old, teacher = routed
-    losses = rule.loss(logprobs, old, teacher, mask, iteration)
-    if losses is not None and (not isinstance(losses, Tensor) or losses.shape != mask.shape):
-        shape = list(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-        raise ValueError(
-            f"{type(rule).__module__}.{type(rule).__qualname__}.loss returned {shape}; expected a "
-            f"tensor of shape {list(mask.shape)}, a number for each response token, or None. Fix "
-            "the rule."
-        )
-    return None if losses is None else torch.where(mask.bool(), losses, 0.0)
+    returned = rule.loss(logprobs, old, teacher, mask, iteration)
+    if returned is None:
+        return None
+    losses = torch.where(mask.bool(), check_shape(rule, "loss", returned, mask), 0.0)
+    check_numbers(rule, "loss", losses, batch.names)
+    return losses
 
 
 def _statistics(

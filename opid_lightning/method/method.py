@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from opid_lightning.method.rows import Rows, check_logprobs
+from opid_lightning.method.rules.checks import check_numbers, check_shape, check_weights
 from opid_lightning.method.rules.rule import Rule
 from opid_lightning.method.skill_advantage import skill_advantages
 from opid_lightning.types import SKILL_LEVELS, RowAdvantages, Sample, ScoredStep, SkillLevel
@@ -30,6 +31,7 @@ class Method:
     clip_delta: float | None = None  # to +-clip, after normalising and before the weight
 
     def __post_init__(self) -> None:
+        check_weights(self.rule)
         check_range("method.epsilon", self.epsilon, above=0)
         check_range("method.clip_delta", self.clip_delta, above=0, or_null=True)
 
@@ -50,8 +52,9 @@ class Method:
         rows = Rows(steps)
         delta, mask = self.delta(rows)
         outcome = (advantages.outcome + advantages.state).unsqueeze(-1)
-        credit = self.rule.advantages(outcome, delta, mask, iteration)
-        check_credit(self.rule, credit, delta)
+        returned = self.rule.advantages(outcome, delta, mask, iteration)
+        credit = check_shape(self.rule, "advantages", returned, delta)
+        check_numbers(self.rule, "advantages", credit, [step.routed.name for step in steps])
         terms = zip(steps, advantages.outcome.tolist(), advantages.state.tolist(), strict=True)
         added = (credit - outcome).float()
         return tuple(
@@ -89,20 +92,3 @@ class Method:
             self.epsilon,
         )
         return torch.split(shifts, Rows(steps).response_lengths)
-
-
-def check_credit(rule: Rule, credit: object, delta: Float[Tensor, "B R"]) -> None:
-    """Raises ValueError, naming the rule, unless it returned a finite number for each token."""
-    name = f"{type(rule).__module__}.{type(rule).__qualname__}.advantages"
-    if not isinstance(credit, Tensor) or credit.shape != delta.shape:
-        shape = list(credit.shape) if isinstance(credit, Tensor) else type(credit).__name__
-        raise ValueError(
-            f"{name} returned {shape}; expected a tensor of shape {list(delta.shape)}, a number "
-            "for each response token. Fix the rule."
-        )
-    if not credit.isfinite().all():
-        row, column = (~credit.isfinite()).nonzero()[0].tolist()
-        raise ValueError(
-            f"{name} returned {credit[row, column].item()} for response token {column} of row "
-            f"{row}; expected finite numbers. Fix the rule."
-        )

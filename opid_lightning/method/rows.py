@@ -66,13 +66,6 @@ class Rows:
         """The rows whose response was scored with a skill of this level."""
         return [row for row, step in enumerate(self.steps) if level in step.skill_logprobs]
 
-    @property
-    def of_scored_trajectories(self) -> list[int]:
-        """The rows of trajectories of which some response was scored with a skill."""
-        ids = self.trajectories
-        scored = {id for id, step in zip(ids, self.steps, strict=True) if step.skill_logprobs}
-        return [row for row, id in enumerate(ids) if id in scored]
-
 
 ROWS_AT_A_TIME = 256  # large enough to be quick, small enough for the processor's cache
 

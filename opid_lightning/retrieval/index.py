@@ -8,21 +8,41 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import tantivy
 
 from opid_lightning.files.atomic import folder_written_whole
+from opid_lightning.files.checksums import (
+    DamagedError,
+    check_files,
+    checksum_of,
+    checksums_in,
+    write_checksums,
+)
+from opid_lightning.files.json_reading import read_json
 from opid_lightning.retrieval.terms import analyzer, spaced, terms_of
 
 MAX_TERMS = 1024  # different ones of a query, as in Lucene; the rest is left out, and said
 
-VERSION = 2  # of the files and of the terms: an index of another version is built again
+VERSION = 3  # of the files and of the terms: an index of another version is built again
 _CARD = "index.json"
 _HEAP_BYTES = 128_000_000  # what the writer holds before it goes to disk
+_CHECKED_BYTES = 2**30  # of a file: larger ones would take seconds, and have tantivy's own marks
 _log = logging.getLogger(__name__)
+
+
+class DamagedIndexError(ValueError):
+    """An index whose files are not those that were written."""
+
+    def __init__(self, folder: Path, reason: object) -> None:
+        super().__init__(
+            f"the index in {folder} is damaged ({reason}): remove the folder, and it is built again"
+        )
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,8 @@ def build_index(
         count = _write(documents, index.writer(_HEAP_BYTES, num_threads=1), keep_texts)
         card = {"version": VERSION, "stamp": stamp, "documents": count, "texts": keep_texts}
         (draft / _CARD).write_text(json.dumps(card) + "\n", encoding="utf-8")
+        kept = [file for file in sorted(draft.iterdir()) if not file.name.startswith(".")]
+        write_checksums(draft, {file.name: checksum_of(file) for file in kept})
 
 
 def _write(documents: Iterable[Document], writer: tantivy.IndexWriter, keep_texts: bool) -> int:
@@ -80,7 +102,10 @@ def _record(document: Document, place: int, keep_texts: bool) -> tantivy.Documen
 
 def is_built(folder: Path, stamp: str = "") -> bool:
     """Whether `folder` holds a whole index with that stamp."""
-    card = _card(folder)
+    try:
+        card = _card(folder)
+    except DamagedIndexError:
+        return False
     return card.get("version") == VERSION and card.get("stamp") == stamp
 
 
@@ -90,9 +115,21 @@ def open_or_build(
     stamp: str = "",
     keep_texts: bool = False,
 ) -> Index:
-    """Builds only where the folder does not hold an index with that stamp."""
-    if not is_built(folder, stamp) or _card(folder)["texts"] != keep_texts:
+    """Builds only where the folder does not hold an undamaged index with that stamp."""
+    try:
+        if is_built(folder, stamp) and _card(folder).get("texts") is keep_texts:
+            return Index.open(folder)
+        _card(folder)
+    except DamagedIndexError as error:
+        _log.warning("The index in %s is damaged (%s). It is built again.", folder, error.reason)
+    try:
         build_index(documents(), folder, stamp, keep_texts)
+    except OSError as error:
+        raise ValueError(
+            f"no index can be written to {folder}: {error}. Correct the permissions of that "
+            "folder and of the one above it, free space, or choose another place with "
+            "env.cache=FOLDER"
+        ) from error
     return Index.open(folder)
 
 
@@ -101,19 +138,15 @@ class Index:
 
     def __init__(self, folder: Path, card: dict[str, object]) -> None:
         self.folder = folder
-        self.stamp = str(card["stamp"])
-        self.keeps_texts = bool(card["texts"])
-        self._size = int(str(card["documents"]))
-        try:
+        with _reading(folder):
+            _check_bytes(folder)  # of the card, too
+            self.stamp = str(card["stamp"])
+            self.keeps_texts = bool(card["texts"])
+            self._size = int(str(card["documents"]))
             index = tantivy.Index.open(str(folder))
-        except ValueError as error:
-            raise ValueError(
-                f"the index in {folder} is damaged ({error}): remove the folder, and it is built "
-                "again"
-            ) from error
-        index.register_tokenizer("terms", analyzer())
-        self._schema = index.schema
-        self._searcher = index.searcher()
+            index.register_tokenizer("terms", analyzer())
+            self._schema = index.schema
+            self._searcher = index.searcher()
 
     @classmethod
     def open(cls, folder: Path) -> Index:
@@ -143,8 +176,9 @@ class Index:
         ]
         if not clauses or k < 1 or not self._size:
             return ()
-        found = self._best(tantivy.Query.boolean_query(clauses), k)
-        return tuple(self._hit(score, address) for score, _, address in found)
+        with _reading(self.folder):
+            found = self._best(tantivy.Query.boolean_query(clauses), k)
+            return tuple(self._hit(score, address) for score, _, address in found)
 
     def _clause(self, term: str, count: int) -> tantivy.Query:
         """A term that a query says twice counts twice."""
@@ -181,8 +215,52 @@ def _schema(keep_texts: bool) -> tantivy.Schema:
 
 
 def _card(folder: Path) -> dict[str, object]:
-    """What a whole index says of itself; blank where there is none."""
+    """What an index says of itself; blank where there is none."""
     try:
-        return dict(json.loads((folder / _CARD).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return dict(read_json((folder / _CARD).read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise DamagedIndexError(folder, f"its {_CARD} is missing") from error
         return {}
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    except (ValueError, TypeError) as error:
+        raise DamagedIndexError(folder, f"{_CARD}: {error}") from error
+
+
+def _unreadable(folder: Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"the index in {folder} cannot be read: {error}. Correct the permissions of its files, or "
+        "remove the folder, and it is built again"
+    )
+
+
+def _check_bytes(folder: Path) -> None:
+    """Tantivy itself notices few wrong bits, and searches on among wrong texts."""
+    checksums = checksums_in(folder)
+    if _CARD not in checksums:
+        raise DamagedError("its checksums are missing")
+    small = {
+        name: checksum
+        for name, checksum in checksums.items()
+        if not (folder / name).exists() or (folder / name).stat().st_size <= _CHECKED_BYTES
+    }
+    check_files(folder, small)
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Raises DamagedIndexError for what tantivy says, or panics about, of a folder's files."""
+    try:
+        yield
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    except BaseException as error:
+        # The class of a panic cannot be imported.
+        if isinstance(error, DamagedError | ValueError) or _is_panic(error):
+            raise DamagedIndexError(folder, error) from error
+        raise
+
+
+def _is_panic(error: BaseException) -> bool:
+    return type(error).__module__ == "pyo3_runtime"

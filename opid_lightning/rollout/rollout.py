@@ -149,3 +149,11 @@ def _check_distinct(tasks: Sequence[Task]) -> None:
             f"task ids are not distinct: {repeated[:3]} repeat. A group is all attempts at one "
             "task: raise rollout.group_size to attempt it more often"
         )
+
+
+def group_by_task(trajectories: Sequence[Trajectory]) -> dict[str, list[Trajectory]]:
+    """The attempts at each task, `G_q` in the paper, in the order played."""
+    groups: dict[str, list[Trajectory]] = {}
+    for trajectory in trajectories:
+        groups.setdefault(trajectory.task.id, []).append(trajectory)
+    return groups

@@ -174,7 +174,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         if self.trainer.fit_loop.done:
             return DataLoader([], batch_size=None)  # type: ignore[arg-type]
         number = iteration_number(self.trainer)
-        self.module.start_iteration(number)
+        self.module.start_iteration(number, self.method.rule)
         if self._experience is None or self._experience.iteration != number:
             dispatcher = TrainingDispatcher(self.trainer)
             self._experience = self.play_iteration(number, dispatcher)

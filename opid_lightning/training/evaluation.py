@@ -10,8 +10,9 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from opid_lightning.gate import check_any_step
 from opid_lightning.protocols import Environment, Split
+from opid_lightning.rollout.rollout import group_by_task
 from opid_lightning.training.success import Success, success_of
-from opid_lightning.types import Task, Trajectory, group_by_task
+from opid_lightning.types import Task, Trajectory
 from opid_lightning.value_checks import check_range, check_temperature
 
 EvaluatedSplit = Literal["train", "valid_seen", "valid_unseen", "both"]
@@ -27,7 +28,7 @@ class Evaluation:
     temperature: float = 0.4  # the reference's scripts; 0 is greedy
     seed: int = 0  # with task, attempt and step decides the sampling; seed_everything does not
     attempts: int = 1  # at each task; more of them narrow the intervals
-    num_tasks: int | None = None  # of each split, spread over its task types; none is all
+    num_tasks: int | None = None  # at most, of each split, spread over its types; none is all
     tasks_per_batch: int = 64
     validation_split: EvaluatedSplit = "valid_seen"  # both: valid_seen and valid_unseen
     test_split: EvaluatedSplit = "valid_unseen"
@@ -50,23 +51,27 @@ class Evaluation:
         evaluated = self.test_split if stage == "test" else self.validation_split
         sets = tuple(self.chosen(split, tasks_of(split)) for split in splits_of(evaluated))
         for part in sets:
-            if len(part.tasks) < part.num_available:
-                rank_zero_info(
-                    f"evaluation.num_tasks={len(part.tasks)}: of the {part.num_available} tasks of "
-                    f"{part.split} always the same are played, spread over the task types."
-                )
+            if notice := self.notice(part):
+                rank_zero_info(notice)
         return sets
 
     def chosen(self, split: Split, tasks: Sequence[Task]) -> EvaluationSet:
-        """The tasks of the whole split, or so many of them as are asked for."""
-        if self.num_tasks is None:
+        """The tasks of the whole split, or of a larger one as many as are asked for."""
+        if self.num_tasks is None or self.num_tasks >= len(tasks):
             return EvaluationSet(split, tuple(tasks), len(tasks))
-        if self.num_tasks > len(tasks):
-            raise ValueError(
-                f"evaluation.num_tasks is {self.num_tasks}, but {split} has {len(tasks)} tasks: "
-                "lower it, or set it to null for all of them"
-            )
         return EvaluationSet(split, spread(tasks, self.num_tasks), len(tasks))
+
+    def notice(self, chosen: EvaluationSet) -> str:
+        """How the set differs from the whole split, or from what was asked for; else empty."""
+        if self.num_tasks is None or self.num_tasks == chosen.num_available:
+            return ""
+        asked = f"evaluation.num_tasks={self.num_tasks}"
+        if self.num_tasks > chosen.num_available:
+            return f"{asked}: {chosen.split} has {chosen.num_available} tasks; all are played."
+        return (
+            f"{asked}: of the {chosen.num_available} tasks of {chosen.split} always the same are "
+            "played, spread over the task types."
+        )
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,8 @@ from opid_lightning.lm.lora import Unadapted
 from opid_lightning.lm.policy import PolicySource, frozen_copy, load_policy
 from opid_lightning.lm.sharding import clip_gradients, copy_weights, gradient_norm, is_finite
 from opid_lightning.method.loss import Loss
-from opid_lightning.method.rules.additive import Additive
 from opid_lightning.method.rules.rule import Rule
-from opid_lightning.training import evaluation, step_checks, trainer_checks
+from opid_lightning.training import evaluation, optimization, step_checks, trainer_checks
 from opid_lightning.training.checkpoints import (
     adapter_checkpoint,
     evaluation_record,
@@ -28,16 +27,9 @@ from opid_lightning.training.checkpoints import (
 from opid_lightning.training.checkpoints.resuming import check_run_resumes, records_of, resume
 from opid_lightning.training.checkpoints.run_end import RunEnd
 from opid_lightning.training.hooks import ranks_of
-from opid_lightning.training.optimizer_checks import check_optimizer
-from opid_lightning.training.schedule import DECAYS, check_has_end, learning_rate_share
 from opid_lightning.training.strategies import Shards, check_adapts
 from opid_lightning.types import Batch, Policy
 from opid_lightning.value_checks import check_range, check_word
-
-
-def adamw(parameters: Any) -> torch.optim.Optimizer:
-    """AdamW as in the reference's scripts."""
-    return torch.optim.AdamW(parameters, lr=1e-6, weight_decay=0.01)
 
 
 class OPIDModule(lightning.LightningModule):
@@ -47,7 +39,6 @@ class OPIDModule(lightning.LightningModule):
         policy: where the policy comes from.
         loss: the surrogate, with its regularisers.
         optimizer: makes the optimizer from the policy's parameters.
-        rule: that of the data module's method, which may add a loss of its own.
         warmup_iterations: over how many iterations the learning rate rises to its full value.
         decay: how it falls from there to zero at `trainer.max_epochs`, if at all.
         snapshot: whether the old policy shares the policy's storage or copies it. Scoring ends
@@ -65,8 +56,7 @@ class OPIDModule(lightning.LightningModule):
         self,
         policy: PolicySource,
         loss: Loss,
-        optimizer: OptimizerCallable = adamw,
-        rule: Rule = Additive(),
+        optimizer: OptimizerCallable = optimization.adamw,
         warmup_iterations: int = 0,
         decay: Literal["none", "linear", "cosine"] = "none",
         snapshot: Literal["shared", "copy"] = "shared",
@@ -76,14 +66,13 @@ class OPIDModule(lightning.LightningModule):
         super().__init__()
         check_range("model.warmup_iterations", warmup_iterations, at_least=0)
         check_range("model.max_first_ratio_error", max_first_ratio_error, at_least=0)
-        check_optimizer(optimizer)
+        optimization.check_optimizer(optimizer)
         self.source = policy
         self.loss = loss
-        self.rule = rule
-        self.iteration = 0
+        self.rule, self.iteration = Rule(), 0  # of the iteration that is trained on
         self.optimizer = optimizer
         self.optimizer_settings: list[optimizer_record.Settings] = []
-        check_word("model.decay", decay, DECAYS)
+        check_word("model.decay", decay, optimization.DECAYS)
         self.warmup_iterations = warmup_iterations
         self.decay = decay
         self.snapshot_mode = snapshot
@@ -223,20 +212,20 @@ class OPIDModule(lightning.LightningModule):
 
     def on_fit_start(self) -> None:
         """Raises ValueError where `decay` has no end or attention cannot see merged rows."""
-        check_has_end(self.decay, self.trainer.max_epochs)
+        optimization.check_has_end(self.decay, self.trainer.max_epochs)
         # The data module's own setup comes before the model is there.
         if self.trainer.datamodule.batching.share_prefixes:  # type: ignore[attr-defined]
             check_sees_trees(self.policy.model)
 
-    def start_iteration(self, number: int) -> None:
-        """Sets what the optimizer trains with; the learning rate is a function of the iteration.
+    def start_iteration(self, number: int, rule: Rule) -> None:
+        """Sets what is trained with: the rule's loss, and the learning rate of the iteration.
 
         The data module calls it before callbacks hear of the iteration. A checkpoint would bring
         settings of its own, and Lightning steps schedulers after it has written one, so that a
         resumed run would be one step behind.
         """
-        self.iteration = number
-        share = learning_rate_share(
+        self.rule, self.iteration = rule, number
+        share = optimization.learning_rate_share(
             number, self.trainer.max_epochs or 0, self.warmup_iterations, self.decay
         )
         optimizer_record.apply_settings(self.trainer.optimizers[0], self.optimizer_settings, share)

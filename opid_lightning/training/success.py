@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, correlation
 
-from opid_lightning.types import Trajectory, group_by_task
+from opid_lightning.rollout.rollout import group_by_task
+from opid_lightning.types import Trajectory
 
 Z = NormalDist().inv_cdf(0.975)  # of a two-sided 95% interval
 

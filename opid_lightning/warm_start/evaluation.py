@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.protocols import Environment
-from opid_lightning.rollout.rollout import Rollout
+from opid_lightning.rollout.rollout import Rollout, group_by_task
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.sampling.hf.hugging_face import HuggingFace
 from opid_lightning.training.success import Success, success_of
-from opid_lightning.types import Policy, group_by_task
+from opid_lightning.types import Policy
 
 TEMPERATURES = (0.4, 1.0)  # of evaluations, and of rollouts
 

@@ -12,8 +12,8 @@ import pytest
 
 from opid_lightning.callbacks.skill_extraction import SkillExtraction
 from opid_lightning.lm.policy import PolicySource
-from opid_lightning.method.advantage import Advantage
 from opid_lightning.method.loss import Loss
+from opid_lightning.method.method import Method
 from opid_lightning.training.module import OPIDModule
 from opid_lightning.types import Analysis, Hindsight, Skills, Trajectory, Usage
 from tests.keydoor_run import OPID, keydoor_data
@@ -55,7 +55,7 @@ def begin(tmp_path: Path):
     begun: list[tuple[SkillExtraction, lightning.Trainer]] = []
 
     def begin(
-        callback: SkillExtraction, advantage: Advantage = OPID, iteration: int = 1
+        callback: SkillExtraction, method: Method = OPID, iteration: int = 1
     ) -> lightning.Trainer:
         trainer = lightning.Trainer(
             accelerator="cpu",
@@ -65,7 +65,7 @@ def begin(tmp_path: Path):
             default_root_dir=tmp_path,
         )
         trainer.fit_loop.epoch_progress.current.processed = iteration - 1
-        trainer.datamodule = keydoor_data(advantage)
+        trainer.datamodule = keydoor_data(method)
         trainer.datamodule.trainer = trainer
         trainer.strategy.connect(OPIDModule(PolicySource("keydoor"), Loss()))
         begun.append((callback, trainer))

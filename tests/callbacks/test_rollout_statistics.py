@@ -44,15 +44,29 @@ def cut(step: Step) -> Step:
 
 def test_a_rollout_without_a_valid_action_is_reported_with_the_last_response() -> None:
     steps = [step_of(is_valid=False), step_of(is_valid=False, response="go <to> bed")]
-    (warning,) = what_never_works([trajectory_of(*steps)])
+    (warning,) = what_never_works([trajectory_of(*steps)]).values()
     assert "None of the 2 responses" in warning and "'go <to> bed', was read as 'wait'" in warning
 
 
 def test_a_rollout_whose_responses_all_run_to_their_limit_is_reported() -> None:
-    (warning,) = what_never_works([trajectory_of(cut(step_of(response="a b")))])
+    (warning,) = what_never_works([trajectory_of(cut(step_of(response="a b")))]).values()
     assert "ended before rollout.max_response_tokens=3" in warning and "'a b'" in warning
 
 
 def test_one_response_that_works_is_enough() -> None:
     steps = [cut(step_of()), step_of(is_valid=False)]
-    assert what_never_works([trajectory_of(*steps)]) == []
+    assert what_never_works([trajectory_of(*steps)]) == {}
+
+
+def test_what_never_works_is_said_once_a_run_however_its_text_changes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trainer = lightning.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    for _ in range(2):  # runs in one process, each of which is told
+        callback = RolloutStatistics()
+        for response in ("go", "sing", "fly"):
+            played = trajectory_of(cut(step_of(is_valid=False, response=response)))
+            callback.on_experience_end(trainer, experience_of(sample_of(played, num_tokens=2)))
+    said = [r.getMessage() for r in caplog.records if r.name.endswith("rollout_statistics")]
+    assert len(said) == 4 and said[:2] == said[2:] and all("'go'" in line for line in said)
+    assert "was a valid action" in said[0] and "ended before" in said[1]

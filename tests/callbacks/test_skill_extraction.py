@@ -12,7 +12,8 @@ from opid_lightning.hindsight.analysts.replay import Replay
 from opid_lightning.hindsight.analysts.rules import Rules
 from opid_lightning.hindsight.analysts.self_hindsight import SelfHindsight
 from opid_lightning.hindsight.cache import AnalysisCache
-from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.method import Method
+from opid_lightning.method.rules.additive import Additive
 from opid_lightning.protocols import AnalystUnavailableError, PolicyClient
 from opid_lightning.types import Analysis, Hindsight, Skills, Trajectory, Usage
 from tests.builders import step_of, trajectory_of
@@ -31,7 +32,7 @@ def many(count: int) -> list[Trajectory]:
 def test_nothing_is_begun_while_all_weights_are_zero(begin, tmp_path):
     analyst = NamingAnalyst()
     callback = SkillExtraction(analyst)
-    hindsight = play(callback, begin(callback, advantage=GRPO), WON)
+    hindsight = play(callback, begin(callback, method=GRPO), WON)
     callback.teardown(None, None, "fit")
     assert hindsight.status(WON.id) == "skipped"
     assert analyst.events == []
@@ -40,7 +41,7 @@ def test_nothing_is_begun_while_all_weights_are_zero(begin, tmp_path):
 
 def test_one_weight_is_enough(begin):
     callback = SkillExtraction(NamingAnalyst())
-    trainer = begin(callback, advantage=Advantage(episode_weight=0.0, step_weight=0.1))
+    trainer = begin(callback, method=Method(Additive(episode_weight=0.0, step_weight=0.1)))
     assert play(callback, trainer, WON).skills
 
 

@@ -120,7 +120,7 @@ def required(owner: type) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("group", ["env", "model", "sampler", "analyst", "advantage", "strategy"])
+@pytest.mark.parametrize("group", ["env", "model", "sampler", "analyst", "method", "strategy"])
 def test_a_group_without_which_nothing_runs_is_not_null(
     capsys: pytest.CaptureFixture[str], group: str
 ) -> None:

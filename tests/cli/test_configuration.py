@@ -27,9 +27,8 @@ def tree_of(*typed: str) -> dict[str, Any]:
 
 
 def test_settings_win_over_choices_and_choices_over_the_configuration() -> None:
-    typed = ("conf=alfworld", "advantage=grpo", "advantage.step_weight=0.5")
-    assert tree_of(*typed)["advantage"]["episode_weight"] == 0.0
-    assert tree_of(*typed)["advantage"]["step_weight"] == 0.5
+    tree = tree_of("conf=alfworld", "method=grpo", "method.rule.step_weight=0.5")
+    assert tree["method"]["rule"]["init_args"] == {"episode_weight": 0.0, "step_weight": 0.5}
 
 
 def test_a_recipe_wins_over_the_configuration() -> None:
@@ -90,13 +89,13 @@ def test_reference_preset_is_what_the_authors_code_computes() -> None:
     assert tree["batching"]["mini_batch_rows"] == 256
 
 
-def test_presets_leave_alone_what_the_advantage_group_chooses() -> None:
+def test_presets_leave_alone_what_the_method_group_chooses() -> None:
     def written(folder: str) -> set[str]:
         files = [yaml.safe_load(path.read_text()) for path in (CONF / folder).glob("*.yaml")]
-        package = "advantage" if folder == "advantage" else ""
-        return {key for tree in files for key in keys_of(tree, package)} - {"advantage"}
+        return {key for tree in files for key in keys_of(tree)} - {"advantage", "defaults"}
 
-    assert not written("preset") & written("advantage")
+    assert "advantage.state_weight" in written("method")
+    assert not written("preset") & written("method")
 
 
 def test_both_presets_set_the_same_settings() -> None:
@@ -128,10 +127,10 @@ def test_a_configuration_of_your_own_starts_from_the_shipped_ones(tmp_path: Path
     mine.write_text("defaults: [keydoor, _self_]\nrollout: {group_size: 3}\n")
     (tmp_path / "sampler").mkdir()
     (tmp_path / "sampler" / "ours.yaml").write_text("class_path: our.Sampler\n")
-    configuration = configured(f"conf={mine}", "sampler=ours", "advantage=grpo")
+    configuration = configured(f"conf={mine}", "sampler=ours", "method=grpo")
     assert configuration.tree["rollout"]["group_size"] == 3
     assert configuration.tree["sampler"]["class_path"] == "our.Sampler"
-    assert configuration.tree["advantage"]["step_weight"] == 0.0
+    assert configuration.tree["method"]["rule"]["init_args"]["step_weight"] == 0.0
     assert configuration.where("rollout.group_size") == f"Set in {mine}"
 
 
@@ -141,14 +140,15 @@ def test_a_configuration_of_your_own_starts_from_the_shipped_ones(tmp_path: Path
         ("rollout.group_size", "Set on the command line: --rollout.group_size=4"),
         ("data.rollout.group_size", "Set on the command line: --rollout.group_size=4"),
         ("model.optimizer.init_args.weight_decay", "Set in conf/shared/run.yaml"),
-        ("advantage.episode_weight", "Set in conf/advantage/grpo.yaml"),
+        ("method.rule.episode_weight", "Set in conf/method/grpo.yaml"),
+        ("advantage.state_weight", "Set in conf/method/grpo.yaml"),
         ("loss.dual_clip", "Set in conf/preset/paper.yaml"),
         ("data.tasks_per_iteration", "Set in conf/alfworld.yaml"),
         ("rollout.nowhere", ""),
     ],
 )
 def test_every_setting_knows_where_it_was_set(key: str, where: str) -> None:
-    configuration = configured("conf=alfworld", "advantage=grpo", "--rollout.group_size=4")
+    configuration = configured("conf=alfworld", "method=grpo", "--rollout.group_size=4")
     assert configuration.where(key).replace("--", "") == where.replace("--", "")
 
 

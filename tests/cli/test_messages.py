@@ -115,7 +115,9 @@ def test_a_wrong_value_is_named_with_what_is_expected(
     [
         ("rollout.group_size=0", "rollout.group_size is 0"),
         ("env.max_steps=0", "env.max_steps is 0"),
-        ("advantage.step_weight=-1", "advantage.step_weight"),
+        ("advantage.gamma=-1", "advantage.gamma"),
+        ("method.rule.step_weight=-1", "method.rule.step_weight"),
+        ("method.clip_delta=-1", "method.clip_delta"),
         ("analyst.max_step_skills=-1", "max_step_skills is -1"),
         ("callbacks.trajectory_log.every_n_iterations=0", "every_n_iterations is 0"),
     ],
@@ -211,13 +213,21 @@ def test_all_spellings_reach_the_same_place(capsys: pytest.CaptureFixture[str]) 
     printed = [
         composed(capsys, "conf=keydoor", *typed, "trainer.default_root_dir=x")
         for typed in (
-            ["env.max_steps=9", "advantage.step_weight=0.5"],
-            ["--env.max_steps=9", "--advantage.step_weight", "0.5"],
-            ["data.env.init_args.max_steps=9", "data.advantage.step_weight=0.5"],
-            ["--data.env.max_steps", "9", "advantage={step_weight: 0.5}"],
+            ["env.max_steps=9", "advantage.gamma=0.5", "method.rule.step_weight=0.5"],
+            ["--env.max_steps=9", "--advantage.gamma", "0.5", "--method.rule.step_weight=0.5"],
+            [
+                "data.env.init_args.max_steps=9",
+                "data.advantage.gamma=0.5",
+                "data.method.rule.init_args.step_weight=0.5",
+            ],
+            [
+                *("--data.env.max_steps", "9", "advantage={gamma: 0.5}"),
+                *("--data.method.rule.step_weight", "0.5"),
+            ],
         )
     ]
-    assert printed[0]["data"]["advantage"]["step_weight"] == 0.5  # type: ignore[index]
+    assert printed[0]["data"]["advantage"]["gamma"] == 0.5  # type: ignore[index]
+    assert printed[0]["data"]["method"]["rule"]["init_args"]["step_weight"] == 0.5  # type: ignore[index]
     assert printed[0]["data"]["env"]["init_args"]["max_steps"] == 9  # type: ignore[index]
     assert all(other == printed[0] for other in printed)
 

@@ -1,8 +1,13 @@
-"""The tables that `validate` and `test` print."""
+"""What `validate`, `test` and `predict` print."""
 
 from __future__ import annotations
 
-from opid_lightning.cli.verbs.results import results_table
+from pathlib import Path
+
+import pytest
+
+from opid_lightning.cli.verbs.results import attempts_in, results_table
+from opid_lightning.cli.verbs.table import main
 from opid_lightning.protocols import Split
 from opid_lightning.training.evaluation import Evaluation, EvaluationSet, Played, result_of
 from opid_lightning.training.success import wilson
@@ -82,3 +87,23 @@ def test_two_splits_are_shown_apart_and_together() -> None:
         "2/7",
     ]
     assert "both splits together" in table
+
+
+def test_predict_says_what_it_played_and_where_that_is(tmp_path: Path) -> None:
+    sets = [EvaluationSet("valid_seen", (Task("a", "heat"), Task("b", "heat")), 5)]
+    said = "Played 2 games of valid_seen"
+    assert attempts_in(str(tmp_path), sets).startswith(f"{said}; without callbacks.traj")
+    (tmp_path / "trajectories").mkdir()
+    (tmp_path / "trajectories" / "predict-000003-000.parquet").touch()
+    expected = f"{said}, a row for each step: {tmp_path}/trajectories/predict-*.parquet"
+    assert attempts_in(str(tmp_path), sets) == expected
+
+
+def test_predict_prints_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    typed = ["conf=keydoor", "evaluation.num_tasks=2", "trainer.default_root_dir=run"]
+    assert main(["predict", *typed, "~callbacks.progress_bar"]) == 0
+    assert "Played 2 games of valid_seen, a row for each step: " in capsys.readouterr().out
+    assert list(tmp_path.glob("run/**/trajectories/predict-*.parquet"))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from opid_lightning.cli.verbs.table import main
-from opid_lightning.lm import hub
+from opid_lightning.lm.loading import hub
 
 SHORT = [
     "conf=keydoor",

@@ -16,6 +16,7 @@ from opid_lightning.envs.search import SearchQA
 from opid_lightning.envs.search.files.rows import read_rows
 from opid_lightning.envs.search.passages import read_passages, write_passages
 from opid_lightning.envs.search.questions import Question, read_tasks
+from opid_lightning.files.omissions import Omissions
 
 CASES = Path(__file__).parents[1] / "cases" / "search"
 
@@ -195,7 +196,7 @@ def test_lone_surrogates_are_replaced_and_counted(caplog: pytest.LogCaptureFixtu
 def test_halves_that_meet_are_joined(tmp_path: Path) -> None:
     path = tmp_path / "q.jsonl"
     path.write_bytes(b'{"a\\ud83d": ["\\ud83d\\ude00", "\xed\xa0\xbd"]}\n')
-    (row,) = read_rows(path)
+    (row,) = read_rows(path, Omissions())
     assert row.values == {"a\ufffd": ["\U0001f600", "\ufffd"]}
 
 
@@ -216,14 +217,14 @@ TEXTS = {
 @pytest.mark.parametrize("name", ["q.jsonl", "q.json", "Q.JSON"])
 def test_json_is_read_however_it_is_laid_out(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8", newline="")
-    assert [row.values for row in read_rows(tmp_path / name)] == ROWS
+    assert [row.values for row in read_rows(tmp_path / name, Omissions())] == ROWS
 
 
 def test_a_list_is_read_in_pieces(tmp_path: Path) -> None:
     """Larger than what is held at a time, with items that are cut everywhere."""
     rows = [{"n": n, "text": "é" * (n * 977 % 70_000)} for n in range(120)]
     (tmp_path / "c.json").write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-    assert [row.values for row in read_rows(tmp_path / "c.json")] == rows
+    assert [row.values for row in read_rows(tmp_path / "c.json", Omissions())] == rows
 
 
 COMPRESSORS = {
@@ -240,11 +241,11 @@ def test_compressed_files_are_read(tmp_path: Path, ending: str, layout: str) -> 
     path = tmp_path / f"q.jsonl{ending}"
     data = COMPRESSORS[ending](TEXTS[layout].encode())
     path.write_bytes(data)
-    assert [row.values for row in read_rows(path)] == ROWS
+    assert [row.values for row in read_rows(path, Omissions())] == ROWS
     for damaged in (data[: len(data) // 2], b"not " + data):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"q\.jsonl.* (cannot be read|is no JSON)"):
-            list(read_rows(path))
+            list(read_rows(path, Omissions()))
 
 
 @pytest.mark.parametrize(
@@ -253,16 +254,45 @@ def test_compressed_files_are_read(tmp_path: Path, ending: str, layout: str) -> 
         ('[{"a": 1}, {"a": ', r"row 2 of .* is no JSON"),
         ('[{"a": 1}, 3]', r"row 2 of .* is no JSON object: 3"),
         ('[{"a": 1} x]', r"row 2 of .* is no JSON"),
+        ('[{"a": 1}] [{"a": 2}]', r"row 2 of .* is no JSON: more stands behind the end"),
         ('{"a": 1}\n{"a"\n', r"row 2 of .* is no JSON: .*It begins with"),
         ('{\n"a": 1', r"row 1 of .* is no JSON"),
         ("[" * 100_000, r"row 1 of .* is no JSON"),
-        ('{"a": ' + "[" * 900 + "]" * 900 + "}", r"row 1 of .*(no JSON|too deeply)"),
     ],
 )
 def test_what_is_corrupt_is_named_with_its_row(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "q.json").write_text(text)
     with pytest.raises(ValueError, match=said):
-        list(read_rows(tmp_path / "q.json"))
+        list(read_rows(tmp_path / "q.json", Omissions()))
+
+
+DEEP = '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"
+LAYOUTS_OF_DEEP = {
+    "lines": f'{{"n": 1}}\n{DEEP}\n{{"n": 3}}\n',
+    "first of the lines": f'{DEEP}\n{{"n": 3}}\n{{"n": 1}}\n',
+    "a list": f'[{{"n": 1}}, {DEEP}, {{"n": 3}}]',
+    "as deep as Python still reads": f'[{{"n": 1}}, {"[" * 500 + "]" * 500}, {{"n": 3}}]',
+    "deep in an object": f'{{"version": 1, "data": [{{"n": 1}}, {DEEP}, {{"n": 3}}], "x": {DEEP}}}',
+    "deep in an object on many lines": f'{{\n"Data": [\n{{"n": 1}},\n{DEEP},\n{{"n": 3}}]\n}}\n',
+    "in an object": f'{{"data": [{{"n": 1}}, {"[" * 500 + "]" * 500}, {{"n": 3}}]}}',
+}
+
+
+@pytest.mark.parametrize("text", LAYOUTS_OF_DEEP.values(), ids=LAYOUTS_OF_DEEP)
+def test_a_row_that_nests_too_deeply_costs_no_other(tmp_path: Path, text: str) -> None:
+    (tmp_path / "q.json").write_text(text)
+    left_out = Omissions()
+    found = list(read_rows(tmp_path / "q.json", left_out))
+    assert sorted(row.values["n"] for row in found) == [1, 3]
+    assert "1 nested more than 64 levels deep (such as row " in str(left_out)
+
+
+def test_a_file_of_nothing_but_a_deep_row_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text(DEEP)
+    with pytest.raises(ValueError, match=r"q.jsonl holds no questions: 1 left out: 1 nested more"):
+        read_tasks([tmp_path / "q.jsonl"])
+    with pytest.raises(ValueError, match=r"q.jsonl holds no passages: 1 left out: 1 nested more"):
+        list(read_passages(tmp_path / "q.jsonl"))
 
 
 def test_a_chinese_corpus_is_searched_by_a_part_of_a_sentence(tmp_path: Path) -> None:

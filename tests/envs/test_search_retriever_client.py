@@ -119,6 +119,8 @@ def test_a_refused_request_is_not_repeated():
 
 NONSENSE = {
     "no JSON": b"<html>",
+    "brackets in brackets": b'{"result": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "brackets that Python still reads": b'{"result": ' + b"[" * 500 + b"]" * 500 + b"}",
     "no result": b"{}",
     "a list": b"[]",
     "no hits": b'{"result": [3]}',

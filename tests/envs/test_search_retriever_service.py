@@ -94,6 +94,7 @@ def test_health_says_how_many_passages_are_served(service, http):
         (b"{", 400, "no JSON"),
         (b"\xff", 400, "no JSON"),
         (b"[" * 100_000, 400, "no JSON"),
+        (b'{"queries": ' + b"[" * 500 + b"]" * 500 + b"}", 400, "more than 64 levels deep"),
         (b"[]", 400, "no object"),
         (b"{}", 400, "queries is None"),
         (b'{"queries": "Ada"}', 400, "expected a list of texts"),

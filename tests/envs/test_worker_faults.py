@@ -93,8 +93,8 @@ def test_a_stopped_fork_server_is_woken(workers: WorkerEnvironment, flaky: Flaky
     task = flaky.tasks("train")[0]
     session = workers.open()
     session.reset(task)
-    assert workers._zygote is not None
-    fork_server = workers._zygote.process_id
+    assert workers._fork_server is not None
+    fork_server = workers._fork_server.process_id
     os.kill(fork_server, signal.SIGSTOP)
     flaky.plan("sleep", "step", task)
     began = time.monotonic()
@@ -149,8 +149,8 @@ def test_what_workers_started_ends_with_a_fork_server_that_is_killed(
 ) -> None:
     workers.workers = Workers(2, step_timeout_s=30)
     session, process = with_daemon(workers, flaky)
-    assert workers._zygote is not None
-    os.kill(workers._zygote.process_id, signal.SIGKILL)
+    assert workers._fork_server is not None
+    os.kill(workers._fork_server.process_id, signal.SIGKILL)
     wait_until_gone(session.process_id)
     workers.close()
     wait_until_gone(process)

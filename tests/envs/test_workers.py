@@ -230,7 +230,7 @@ def test_workers_whose_zygote_is_killed_die_with_it_and_come_back(flaky: Flaky) 
     environment = WorkerEnvironment(flaky, Workers(1, step_timeout_s=30))
     session, task = environment.open(), flaky.tasks("train")[0]
     opening = session.reset(task)
-    fork_server = environment._zygote
+    fork_server = environment._fork_server
     assert fork_server is not None
     os.kill(fork_server._process.pid, signal.SIGKILL)
     wait_until_gone(session.process_id)

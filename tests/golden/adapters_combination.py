@@ -1,6 +1,6 @@
 """From the recorded inputs of the combined advantages to this project's, and back.
 
-Every recorded row becomes a scored step, and `Advantage` itself adds up the terms.
+Every recorded row becomes a scored step; `Advantage` and `Method` themselves add up the terms.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.method import Method
+from opid_lightning.method.rules.additive import Additive
 from opid_lightning.method.state_groups import describe_group_sizes
 from opid_lightning.types import Sample, SkillLevel
 from tests.golden.adapters_advantage import Inputs, Outputs, groups_of, reference, spread
@@ -22,7 +24,9 @@ MODES = {"mean_norm": "mean", "mean_std_norm": "mean_std"}
 
 def compute_gigpo_outcome_advantage(inputs: Inputs) -> Outputs:
     advantage = combined(inputs, state_weight=inputs.get("step_advantage_w", 1.0))
-    scores = on_tokens(advantage(scored_rows(inputs, {})), inputs)["scores"]
+    steps = scored_rows(inputs, {})
+    samples = Method(Additive())(steps, advantage(steps), 0)
+    scores = on_tokens(samples, inputs)["scores"]
     outputs = {"advantages": scores, "returns": scores}
     if not inputs.get("return_metrics"):
         return outputs
@@ -64,15 +68,15 @@ def compute_opid_advantage_components(inputs: Inputs) -> Outputs:
     state_weight = weights["step_advantage"]
     if state_weight != 0 and inputs["step_rewards"] is None:
         raise ValueError("the state term needs the returns of steps")
-    advantage = combined(
-        inputs,
-        state_weight=state_weight,
-        episode_weight=weights["episode_skill_teacher"],
-        step_weight=weights["step_skill_teacher"],
+    advantage = combined(inputs, state_weight=state_weight)
+    method = Method(
+        Additive(weights["episode_skill_teacher"], weights["step_skill_teacher"]),
         normalise_delta=inputs.get("normalize_teacher_adv", False),
+        epsilon=advantage.epsilon,
         clip_delta=inputs.get("clip_teacher_adv"),
     )
-    terms = on_tokens(advantage(scored_rows(inputs, teachers_of(inputs))), inputs)
+    steps = scored_rows(inputs, teachers_of(inputs))
+    terms = on_tokens(method(steps, advantage(steps), 0), inputs)
     metrics = {f"opid/adv/{name}_weight": weight for name, weight in weights.items()}
     if state_weight != 0:
         metrics |= group_metrics("opid", groups_of(inputs))

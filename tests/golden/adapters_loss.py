@@ -12,8 +12,9 @@ from torch import Tensor
 
 from opid_lightning.method.loss import Loss
 from opid_lightning.method.losses.aggregation import aggregate, token_mean
-from opid_lightning.method.losses.distillation import distillation
 from opid_lightning.method.losses.kl import kl_estimates
+from opid_lightning.method.losses.surrogate import importance_ratio
+from opid_lightning.method.rules.distillation import Distillation
 from opid_lightning.types import Batch
 from tests.method.batches import batch_of, totals_of_rows
 
@@ -89,26 +90,22 @@ def batch(inputs: Inputs, advantages: Tensor, skilled: Tensor | None = None) -> 
 def compute_opd_loss(inputs: Inputs) -> Outputs:
     """The policy's own loss is nothing, as all advantages are 0."""
     mode, clip = inputs.get("weight_mode", "delta"), inputs.get("opd_clip")
-    how = inputs.get("loss_agg_mode", "token-mean")
-    loss = Loss(
-        aggregation=how,
-        kl_weight=0.0,
-        distillation_weight=1.0,
-        distillation_mode=mode,
-        distillation_clip=clip,
-    )
+    loss = Loss(aggregation=inputs.get("loss_agg_mode", "token-mean"), kl_weight=0.0)
+    rule = Distillation(1.0, mode, clip)
     logprobs, response_mask = leaf(inputs["log_prob"]), inputs["response_mask"]
     mask = response_mask * spread(inputs["opd_step_mask"], response_mask)
     if not mask.any():
         return opd_outputs(torch.zeros(()), None, mask)
-    terms = loss(logprobs, None, batch(inputs, torch.zeros_like(inputs["log_prob"]), mask))
-    outputs = opd_outputs(terms.metrics["distillation"], gradient(terms.loss, logprobs), mask)
-    result = distillation(logprobs, inputs["old_log_prob"], inputs["teacher_log_prob"], mode, clip)
-    outputs["opd_weight_abs_mean"] = token_mean(result.weights.abs(), mask)
-    if result.ratio is not None:
-        outputs["opd_log_ratio_abs_mean"] = token_mean(result.ratio.log().abs(), mask)
-        outputs["opd_importance_ratio_mean"] = token_mean(result.ratio, mask)
-        outputs["opd_importance_ratio_max"] = result.ratio[mask.bool()].max()
+    terms = loss(logprobs, None, batch(inputs, torch.zeros_like(inputs["log_prob"]), mask), rule)
+    outputs = opd_outputs(terms.metrics["rule"], gradient(terms.loss, logprobs), mask)
+    old = inputs["old_log_prob"]
+    weights = rule.weights(logprobs, old, inputs["teacher_log_prob"]).detach()
+    outputs["opd_weight_abs_mean"] = token_mean(weights.abs(), mask)
+    if mode == "importance":
+        ratio = importance_ratio(logprobs, old).detach()
+        outputs["opd_log_ratio_abs_mean"] = token_mean(ratio.log().abs(), mask)
+        outputs["opd_importance_ratio_mean"] = token_mean(ratio, mask)
+        outputs["opd_importance_ratio_max"] = ratio[mask.bool()].max()
     return outputs
 
 

@@ -11,6 +11,7 @@ from tests.golden import (
     adapters_advantage,
     adapters_combination,
     adapters_loss,
+    adapters_rules,
     adapters_search,
     adapters_webshop,
 )
@@ -45,6 +46,9 @@ ADAPTERS: dict[str, Adapter] = {
         adapters_loss.compute_policy_loss,
         adapters_loss.compute_policy_loss_gspo,
         adapters_loss.kl_penalty,
+        adapters_rules.compute_rlsd_token_advantage,
+        adapters_rules.compute_sdar_loss,
+        adapters_rules.compute_sdl_loss,
         adapters_search.search_compute_score,
         adapters_search.search_env_episode,
         adapters_search.search_normalize_answer,

@@ -5,11 +5,11 @@ import sqlite3
 
 import pytest
 
+from opid_lightning.hindsight import cache as cache_module
 from opid_lightning.hindsight.analysts.replay import Replay
 from opid_lightning.hindsight.budget import Budget
 from opid_lightning.hindsight.cache import AnalysisCache, CacheFaults, Question
 from opid_lightning.hindsight.stream import AnalysisStream
-from opid_lightning.skills import cache as cache_module
 from opid_lightning.types import Analysis, Skills
 from tests.hindsight.cache_faults import edit, fill_up, locked, make_room
 from tests.hindsight.test_cache import PAID, QUESTION, SKILLS, SUCCESS, TRAJECTORY, question_of

@@ -23,7 +23,7 @@ def ask(server, **settings):
     quick = {"backoff_s": 0.001, "max_backoff_s": 0.002, "retries": 2}
     analyst = OpenAI("m", server.url, **{**quick, **settings})
     try:
-        analyst.endpoint.line()  # importing the client takes a second
+        analyst.endpoint.connection()  # importing the client takes a second
         start = time.monotonic()
         return analyst(TRAJECTORY, [0, 1]), time.monotonic() - start
     finally:

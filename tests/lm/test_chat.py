@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections import Counter
 from functools import cache
 from typing import Any
@@ -29,8 +30,8 @@ EVERY_POLICY = pytest.mark.parametrize("policy", POLICIES)
 def tokenizer_of(policy: str) -> Any:
     from transformers import AutoTokenizer
 
-    location, gguf = locate(policy)
-    return AutoTokenizer.from_pretrained(location, **gguf)
+    location, options = locate(policy)
+    return AutoTokenizer.from_pretrained(location, **options)
 
 
 def in_template(tokenizer: Any, message: str) -> TokenIds:
@@ -176,3 +177,21 @@ def test_a_tokenizer_that_sees_control_tokens_elsewhere_is_refused() -> None:
     assert encode_chat(tokenizer)("hello <end>") == (1, 0, 0)
     with pytest.raises(ValueError, match="makes control tokens of a message"):
         encode_chat(tokenizer)("hello <END>")
+
+
+def test_a_prompt_that_is_yet_to_be_fitted_is_no_reason_to_warn() -> None:
+    """transformers would warn of its length; of other lengths it still does."""
+    policy = load_policy(PolicySource())
+    policy.tokenizer.model_max_length = 3
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign]
+    log = logging.getLogger("transformers.tokenization_utils_base")
+    log.addHandler(handler)
+    try:
+        encode_chat(policy.tokenizer)("You are in the middle of a room. You see a bed 1.")
+        assert not records
+        policy.tokenizer("You are in the middle of a room. You see a bed 1.")
+        assert "Token indices sequence length is longer" in records[0].getMessage()
+    finally:
+        log.removeHandler(handler)

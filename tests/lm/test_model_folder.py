@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from opid_lightning.lm.loading.model_folder import model_folder, model_version
-from opid_lightning.lm.policy import EMBEDDED, PolicySource, load_policy
+from opid_lightning.lm.policy import EMBEDDED, PolicySource, load_policy, locate, place_of
 from tests.hub_cache import cached_on
 
 
@@ -23,6 +23,8 @@ def test_a_model_on_the_hub_is_left_to_the_server(
     cached_on(tmp_path, monkeypatch, "no_one/cached")
     assert model_folder("no_one/cached") == "no_one/cached"
     assert model_version("no_one/cached") == ""
+    assert locate("no_one/cached") == ("no_one/cached", {"local_files_only": True})
+    assert place_of(PolicySource("no_one/cached")) == locate("no_one/cached")
 
 
 def test_a_model_that_is_nowhere_is_refused() -> None:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from opid_lightning.lm.policy import PolicySource, load_policy, stop_ids
+from opid_lightning.lm.policy import (
+    EMBEDDED,
+    PolicySource,
+    load_policy,
+    outline_policy,
+    stop_ids,
+)
 from tests.lm.brought import copied, edit
 
 
@@ -128,3 +135,14 @@ def test_smollm2_saves_as_a_plain_model(tmp_path: Path) -> None:
     assert policy.tokenizer.convert_ids_to_tokens(list(stop_ids(policy))) == ["<|im_end|>"]
     # Its own settings say how it attends, as they do of any other model.
     assert policy.model.config is policy.model.model.layers[0].self_attn.config
+
+
+@pytest.mark.parametrize("path", ["small", "keydoor"])
+def test_a_policy_without_weights_ends_responses_alike(path: str, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(EMBEDDED / path, folder)
+    (folder / "generation_config.json").write_text('{"eos_token_id": [7, 9]}')
+    for source in (PolicySource(path), PolicySource(str(folder), random_init=path == "keydoor")):
+        outlined = outline_policy(source)
+        assert stop_ids(outlined) == stop_ids(load_policy(source))
+        assert all(each.is_meta for each in outlined.model.parameters())

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
+from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.method import Method
+from opid_lightning.method.rules.additive import Additive
+from opid_lightning.method.rules.rule import Rule
 from opid_lightning.types import (
     Route,
     RoutedStep,
+    Sample,
     ScoredStep,
     SkillLevel,
     Trajectory,
@@ -71,3 +77,14 @@ def scored(
 
 def all_steps(*trajectories: Trajectory) -> list[ScoredStep]:
     return [scored(t, index) for t in trajectories for index in range(len(t.steps))]
+
+
+def credited(
+    steps: Sequence[ScoredStep],
+    rule: Rule = Additive(),
+    advantage: Advantage = Advantage(),
+    iteration: int = 0,
+    **settings: Any,
+) -> tuple[Sample, ...]:
+    """Samples of the steps; `settings` are the method's."""
+    return Method(rule, **settings)(steps, advantage(steps), iteration)

@@ -11,7 +11,8 @@ from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.method.advantage import Advantage
 from opid_lightning.method.batching import Batching, collate, totals_of
 from opid_lightning.method.loss import Loss
-from tests.method.rows import played, scored
+from opid_lightning.method.rules.additive import Additive
+from tests.method.rows import credited, played, scored
 
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=60)
 SIZES = st.integers(1, 20)
@@ -133,7 +134,7 @@ def two_samples():
         scored(one, old=(-1.0, -2.0, -3.0), prompt=(1, 2, 3), episode=(-1.5, -2.0, -2.0)),
         scored(other, old=(-4.0, -5.0), prompt=(1, 2, 3, 4)),
     ]
-    return Advantage(epsilon=1e-12, episode_weight=0.5)(steps)
+    return credited(steps, Additive(episode_weight=0.5), Advantage(epsilon=1e-12))
 
 
 def test_prompts_end_and_responses_begin_at_one_column():
@@ -159,13 +160,13 @@ def test_prompts_end_and_responses_begin_at_one_column():
 
 def test_the_routed_context_is_the_step_skill_where_there_is_one():
     steps = [scored(played(1.0), episode=(-2.0, -2.0), step=(-3.0, -3.0))]
-    samples = Advantage()(steps)
+    samples = credited(steps)
     batch = collate(samples, totals_of(samples, 1, 4), pad_id=0, temperature=1.0)
     assert batch.skill_logprobs.tolist() == [[-3, -3]]
 
 
 def test_reference_log_probs_are_all_there_or_none():
-    with_reference = Advantage()([scored(played(1.0), reference=(-7.0, -8.0))])
+    with_reference = credited([scored(played(1.0), reference=(-7.0, -8.0))])
     batch = collate(with_reference, totals_of(with_reference, 1, 4), pad_id=0, temperature=1.0)
     assert batch.reference_logprobs.tolist() == [[-7, -8]]
     mixed = [*with_reference, *two_samples()]

@@ -7,23 +7,23 @@ from hypothesis import strategies as st
 
 from opid_lightning.method.loss import Loss
 from opid_lightning.method.losses.aggregation import AGGREGATIONS
+from opid_lightning.method.rules.distillation import Distillation
+from opid_lightning.method.rules.rule import Rule
 from tests.method.batches import batch_of, random_rows, select, totals_of_rows
 
 EVERYTHING = {
     "kl_weight": 0.3,
     "entropy_weight": 0.2,
-    "distillation_weight": 0.4,
-    "distillation_mode": "importance",
-    "distillation_clip": 0.5,
 }
+DISTILLATION = Distillation(0.4, "importance", 0.5)
 LENGTHS = [3, 0, 5, 1, 4, 2]
 
 
-def run(loss, rows, totals, has_reference=True):
+def run(loss, rows, totals, has_reference=True, rule=Rule()):
     """Loss terms, and the gradient with respect to log-probs and entropies."""
     logprobs = rows["logprobs"].clone().requires_grad_()
     entropy = (-rows["logprobs"]).detach().requires_grad_()
-    terms = loss(logprobs, entropy, batch_of(rows, totals, has_reference))
+    terms = loss(logprobs, entropy, batch_of(rows, totals, has_reference), rule)
     gradients = torch.autograd.grad(terms.loss, (logprobs, entropy), materialize_grads=True)
     return terms, gradients
 
@@ -38,8 +38,8 @@ def test_each_term_by_hand():
     kl = ((-difference).exp() + difference - 1).mean()
     entropy = -new.mean()
     delta = (rows["skill_logprobs"][0, :2] - old).clamp(-0.1, 0.1)
-    loss = Loss(kl_weight=0.3, entropy_weight=0.2, distillation_weight=0.4, distillation_clip=0.1)
-    terms, _ = run(loss, rows, totals)
+    loss = Loss(kl_weight=0.3, entropy_weight=0.2)
+    terms, _ = run(loss, rows, totals, rule=Distillation(0.4, clip=0.1))
     expected = policy + 0.3 * kl - 0.2 * entropy + 0.4 * -(delta * new).mean()
     assert terms.loss.item() == pytest.approx(expected.item())
     assert terms.metrics["policy"].item() == pytest.approx(policy.item())
@@ -55,13 +55,15 @@ def test_each_term_by_hand():
 def test_how_rows_are_cut_and_padded_changes_neither_loss_nor_gradient(surrogate, how, parts):
     rows = random_rows(LENGTHS, 5)
     loss = Loss(surrogate=surrogate, aggregation=how, **EVERYTHING)
-    whole, (whole_gradient, whole_entropy) = run(loss, rows, totals_of_rows(rows))
+    whole, (whole_gradient, whole_entropy) = run(
+        loss, rows, totals_of_rows(rows), rule=DISTILLATION
+    )
     num_batches = 4
     totals = totals_of_rows(rows, num_batches)
     losses, policy = [], []
     for part in range(num_batches):  # some of them empty
         chosen = [row for row, number in enumerate(parts) if number == part]
-        terms, (gradient, by_entropy) = run(loss, select(rows, chosen), totals)
+        terms, (gradient, by_entropy) = run(loss, select(rows, chosen), totals, rule=DISTILLATION)
         losses.append(terms.loss)
         policy.append(terms.metrics["policy"])
         for index, row in enumerate(chosen):
@@ -75,10 +77,11 @@ def test_how_rows_are_cut_and_padded_changes_neither_loss_nor_gradient(surrogate
 def test_what_stands_at_padding_reaches_neither_loss_nor_gradient():
     rows = random_rows([2, 3], 4)
     totals = totals_of_rows(rows)
-    clean, (clean_gradient, _) = run(Loss(**EVERYTHING), rows, totals)
+    clean, (clean_gradient, _) = run(Loss(**EVERYTHING), rows, totals, rule=DISTILLATION)
     soiled = rows["logprobs"].clone()
     soiled[rows["response_mask"] == 0] = -1000.0  # exp(1000) overflows
-    terms, (gradient, _) = run(Loss(**EVERYTHING), rows | {"logprobs": soiled}, totals)
+    rows |= {"logprobs": soiled}
+    terms, (gradient, _) = run(Loss(**EVERYTHING), rows, totals, rule=DISTILLATION)
     assert terms.loss.item() == clean.loss.item()
     assert torch.equal(gradient, clean_gradient)
     assert gradient[rows["response_mask"] == 0].abs().max() == 0
@@ -86,7 +89,8 @@ def test_what_stands_at_padding_reaches_neither_loss_nor_gradient():
 
 def test_an_empty_micro_batch_is_zero_with_zero_gradient():
     totals = totals_of_rows(random_rows(LENGTHS, 5), num_batches=2)
-    terms, (gradient, _) = run(Loss(**EVERYTHING), select(random_rows([1], 1), []), totals)
+    nothing = select(random_rows([1], 1), [])
+    terms, (gradient, _) = run(Loss(**EVERYTHING), nothing, totals, rule=DISTILLATION)
     assert terms.loss.item() == 0
     assert gradient.tolist() == [[0.0]]
 
@@ -95,7 +99,7 @@ def test_terms_of_weight_zero_are_not_there():
     rows = random_rows([3], 3)
     loss = Loss(kl_weight=0.0)
     terms = loss(rows["logprobs"], None, batch_of(rows, totals_of_rows(rows), False))
-    assert {"kl", "entropy", "distillation"}.isdisjoint(terms.metrics)
+    assert {"kl", "entropy", "rule"}.isdisjoint(terms.metrics)
     assert terms.loss.item() == terms.metrics["policy"].item()
     assert not (loss.needs_reference or loss.needs_entropy)
 
@@ -126,12 +130,13 @@ def test_a_mismatch_weighs_the_surrogate_alone():
     assert terms.metrics["mismatch_corrected_share"].item() == 0.5
 
 
-def test_a_distillation_mean_is_over_routed_tokens():
+def test_the_mean_of_a_rules_losses_is_over_routed_tokens():
     rows = random_rows([2, 4], 4)  # the first row alone is routed
-    terms, _ = run(Loss(kl_weight=0.0, distillation_weight=1.0), rows, totals_of_rows(rows))
+    loss, rule = Loss(kl_weight=0.0), Distillation(scale=1.0)
+    terms, _ = run(loss, rows, totals_of_rows(rows), rule=rule)
     delta = (rows["skill_logprobs"] - rows["old_logprobs"])[0, :2]
     expected = -(delta * rows["logprobs"][0, :2]).mean()
-    assert terms.metrics["distillation"].item() == pytest.approx(expected.item())
+    assert terms.metrics["rule"].item() == pytest.approx(expected.item())
 
 
 @pytest.mark.parametrize("surrogate", ["ppo", "gspo"])
@@ -140,15 +145,15 @@ def test_the_gradient_is_that_of_finite_differences_inside_the_clip_range(surrog
     rows["logprobs"] = rows["old_logprobs"] + 0.1 * (rows["logprobs"] - rows["old_logprobs"])
     if surrogate == "gspo":  # one advantage a row: only then is its gradient a true one
         rows["advantages"] = rows["advantages"][:, :1] * rows["response_mask"]
-    loss = Loss(surrogate=surrogate, kl_weight=0.5, distillation_weight=0.5)
+    loss, rule = Loss(surrogate=surrogate, kl_weight=0.5), Distillation(scale=0.5)
     batch = batch_of(rows, totals_of_rows(rows))
     logprobs = rows["logprobs"].clone().requires_grad_()
-    gradient = torch.autograd.grad(loss(logprobs, None, batch).loss, logprobs)[0]
+    gradient = torch.autograd.grad(loss(logprobs, None, batch, rule).loss, logprobs)[0]
     for index in rows["response_mask"].nonzero().tolist():
         step = torch.zeros_like(rows["logprobs"])
         step[tuple(index)] = 1e-6
-        up = loss(rows["logprobs"] + step, None, batch).loss
-        down = loss(rows["logprobs"] - step, None, batch).loss
+        up = loss(rows["logprobs"] + step, None, batch, rule).loss
+        down = loss(rows["logprobs"] - step, None, batch, rule).loss
         assert ((up - down) / 2e-6).item() == pytest.approx(gradient[tuple(index)].item(), abs=1e-6)
 
 
@@ -158,15 +163,14 @@ def test_the_gradient_is_that_of_finite_differences_inside_the_clip_range(surrog
         {"surrogate": "trpo"},
         {"aggregation": "mean"},
         {"kl_estimator": "k4"},
-        {"distillation_mode": "kl"},
         {"clip_low": -0.1},
         {"clip_low": 1.1},
         {"clip_high": -0.1},
         {"dual_clip": 1.0},
         {"kl_weight": -0.01},
         {"entropy_weight": -1.0},
-        {"distillation_weight": float("nan")},
-        {"distillation_clip": 0.0},
+        {"policy_weight": -1.0},
+        {"policy_weight": float("nan")},
     ],
 )
 def test_a_setting_out_of_range_is_named(wrong):

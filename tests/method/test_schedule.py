@@ -1,6 +1,6 @@
 import pytest
 
-from opid_lightning.training.schedule import DECAYS, learning_rate_share
+from opid_lightning.training.optimization import DECAYS, learning_rate_share
 
 
 def shares(total, warmup, decay):

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from opid_lightning.method.losses.distillation import distillation
 from opid_lightning.method.losses.kl import kl_estimates
 from opid_lightning.method.losses.surrogate import gspo_surrogate, ppo_surrogate
+from opid_lightning.method.rules.distillation import Distillation
 
 
 def ppo(ratio, advantage, low=0.2, high=0.2, dual=3.0):
@@ -87,8 +87,8 @@ def test_gradients_stay_finite_where_the_ratio_overflows(
         lambda x: gspo_surrogate(x, old, advantages, mask, 0.2, 0.2).losses,
         lambda x: kl_estimates(x, old, "k3"),
         lambda x: kl_estimates(-x, old, "k3"),
-        lambda x: distillation(x, old, advantages, "importance", 1.0).losses,
-        lambda x: distillation(x, old, advantages, "importance", None).losses,
+        lambda x: Distillation(1.0, "importance", 1.0).loss(x, old, advantages, mask, 0),
+        lambda x: Distillation(1.0, "importance").loss(x, old, advantages, mask, 0),
     ]
     for loss in losses:
         given = logprobs()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -220,6 +222,67 @@ def test_an_index_of_another_version_is_built_again(tmp_path: Path) -> None:
     card.write_text(card.read_text().replace(f'"version": {VERSION}', '"version": 1'))
     assert not is_built(tmp_path / "i", "a")
     assert len(open_or_build(lambda: SHOPS[:2], tmp_path / "i", "a")) == 2
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "empty": lambda path: path.write_bytes(b""),
+    "deleted": Path.unlink,
+    "a bit at its start": lambda path: flip(path, 0),
+    "a bit in its middle": lambda path: flip(path, path.stat().st_size // 2),
+    "a bit at its end": lambda path: flip(path, path.stat().st_size - 1),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_every_file_of_an_index_may_be_damaged(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named, and built again by who has the documents; what is found is the same."""
+    build_index(SHOPS, tmp_path / "whole", "a", keep_texts=True)
+    expected = Index.open(tmp_path / "whole").search("red boots", 3)
+    for name in sorted(file.name for file in (tmp_path / "whole").glob("[!.]*")):
+        shutil.copytree(tmp_path / "whole", folder := tmp_path / f"{name} {damage}")
+        DAMAGES[damage](folder / name)
+        with pytest.raises(ValueError, match=rf"the index in {folder} is damaged .*remove the fo"):
+            Index.open(folder)
+        caplog.clear()
+        index = open_or_build(lambda: SHOPS, folder, "a", keep_texts=True)
+        assert index.search("red boots", 3) == expected
+        assert f"The index in {folder} is damaged (" in caplog.text and "built again" in caplog.text
+        caplog.clear()
+        open_or_build(lambda: SHOPS, folder, "a", keep_texts=True)
+        assert not caplog.records
+
+
+def test_files_that_nobody_may_read_are_named(tmp_path: Path) -> None:
+    """A folder in a file's place, as every file may be read by root."""
+    build_index(SHOPS, tmp_path / "i")
+    for name in ("index.json", "meta.json"):
+        (tmp_path / "i" / name).unlink()
+        (tmp_path / "i" / name).mkdir()
+        with pytest.raises(ValueError, match=r"/i cannot be read: .*Correct the permissions"):
+            open_or_build(lambda: SHOPS, tmp_path / "i")
+        shutil.rmtree(tmp_path / "i")
+        build_index(SHOPS, tmp_path / "i")
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"no index can be written to .*file/i: .*env.cache=FOLD"):
+        open_or_build(lambda: SHOPS, tmp_path / "file" / "i")
+
+
+def test_an_index_of_other_documents_is_not_taken(tmp_path: Path) -> None:
+    build_index([Document("x", "green hat")], tmp_path / "other", "another corpus")
+    shutil.copytree(tmp_path / "other", tmp_path / "i")
+    assert len(open_or_build(lambda: SHOPS, tmp_path / "i", "a")) == len(SHOPS)
 
 
 def test_a_damaged_index_is_named_with_what_to_do(tmp_path: Path) -> None:

@@ -11,8 +11,11 @@ import lightning
 
 from opid_lightning import protocols
 from opid_lightning.cli.config.choices import groups
+from opid_lightning.cli.config.class_names import why_not_found
 from opid_lightning.cli.config.configuration import Configuration
+from opid_lightning.cli.config.hints import types_of_class
 from opid_lightning.cli.config.names import Tree, short
+from opid_lightning.cli.config.suggestions import suggestion
 from opid_lightning.cli.config.validation import parameters_of
 from opid_lightning.cli.errors import nearest
 from opid_lightning.training.implementation_checks import differences
@@ -23,6 +26,7 @@ EXPECTED = re.compile(r"Expected an? (?!dot import path)(?!path)(.+?)(?:\. Got v
 NULL = "<class 'NoneType'>"
 MENTIONED = re.compile(r"\b[A-Za-z_]+(?:\.[a-z_0-9]+)+")
 NOT_ACCEPTED = re.compile(r"Option '([^']+)' is not accepted")
+NOT_IN_GROUP = re.compile(r"Group '([^']+)' does not accept option '([^']+)'")
 NO_PROTOCOL = re.compile(r"Import path (?P<kind>\S+) does not implement protocol (?P<protocol>\w+)")
 CALLABLE = re.compile(r"expects a function or a callable class: (.*?)(?:\. Got value: .*)?$")
 REQUIRED = re.compile(r"the following arguments are required: (?:\w+\.)?(\S+)")
@@ -46,6 +50,10 @@ def explain(message: str, configuration: Configuration, placed: Tree) -> str:
         return configuration.located(
             f"There is no setting {name!r}. {nearest(name, siblings)}", f"{key}.{unknown[1]}"
         )
+    if in_group := NOT_IN_GROUP.search(message):
+        return unknown_in_group(key, class_paths, in_group[1], in_group[2], configuration)
+    if absent := why_not_found(message, class_named(class_paths, value)):
+        return configuration.located(f"{short(key)}: {absent}", f"{key}.class_path")
     if expected := expectations(message, short(key)):
         kinds = " or ".join(dict.fromkeys(readable(kind) for kind in expected))
         return configuration.located(f"{short(key)} is {value!r}. Expected {kinds}.", key)
@@ -55,6 +63,25 @@ def explain(message: str, configuration: Configuration, placed: Tree) -> str:
     if unfit := NO_PROTOCOL.search(reason):
         reason = unlike(unfit["kind"], unfit["protocol"])
     return configuration.located(f"{short(key)}: {reason}", key)
+
+
+def unknown_in_group(
+    key: str, class_paths: list[str], group: str, option: str, configuration: Configuration
+) -> str:
+    """A field of a dataclass that is an argument of a class."""
+    owner = f"{key}.{group}"
+    taken = types_of_class(pkgutil.resolve_name(class_paths[-1])) if class_paths else {}
+    beside = [f"{short(key)}.{name}" for name in taken if name.rpartition(".")[0] == group]
+    name = f"{short(owner)}.{option}"
+    advice = suggestion(name, beside, beside)
+    return configuration.located(f"There is no setting {name!r}. {advice}", f"{owner}.{option}")
+
+
+def class_named(class_paths: list[str], value: Any) -> str:
+    """The innermost class that a message is about."""
+    if class_paths:
+        return class_paths[-1]
+    return str(value.get("class_path", "")) if isinstance(value, dict) else ""
 
 
 def unlike(kind: str, protocol: str) -> str:

@@ -75,17 +75,18 @@ def _arguments_of(node: Any, hint: Any) -> dict[str, Any]:
     path = node.get("class_path") if isinstance(node, Mapping) else None
     if isinstance(path, str):
         try:
-            return _types_of_class(pkgutil.resolve_name(path))
+            return types_of_class(pkgutil.resolve_name(path))
         except (ImportError, AttributeError, ValueError):
             return {}  # the parser says why
     for kind in members(hint):
         if isinstance(kind, type) and is_dataclass(kind):
-            return _types_of_class(kind)
+            return types_of_class(kind)
     return {}
 
 
 @functools.cache
-def _types_of_class(made: Any) -> dict[str, Any]:
+def types_of_class(made: Any) -> dict[str, Any]:
+    """The types of what a class or function takes; read once, as it takes long."""
     parser = ArgumentParser(exit_on_error=False)
     if isinstance(made, type):
         parser.add_class_arguments(made, fail_untyped=False)

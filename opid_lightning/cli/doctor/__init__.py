@@ -70,6 +70,8 @@ def checks(parts: Parts) -> Iterator[tuple[Any, ...]]:
     yield "disk", "machine:check_disk"
     yield "data", "data:check_data", parts
     yield "policy", "policy:check_policy", parts.policy_path
+    if not is_for_all:
+        yield "prompt", "prompt:check_prompt", parts
     if parts.has_analyst:
         yield "analyst", "analyst:check_analyst", parts
     if is_for_all or parts.logs_to_wandb:

@@ -43,6 +43,15 @@ def check_tasks(environment: Environment, given: Path | None) -> Iterator[Findin
             yield Finding(f"data {split}", State.OK, f"{num_tasks} tasks{place}")
 
 
+def waits_for_games(environment: Environment) -> bool:
+    """Whether there are none yet, as the first run generates them."""
+    from opid_lightning.envs.alfworld import ALFWorld
+
+    if not isinstance(environment, ALFWorld) or environment.given_games is not None:
+        return False
+    return not environment.cached_games.is_dir()
+
+
 def check_cache(environment: ALFWorld) -> Finding:
     """Whether ALFWorld's generated games are cached, or can be written where they would be."""
     folder = environment.cached_games

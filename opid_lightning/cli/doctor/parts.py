@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import pkgutil
+from argparse import ArgumentError
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from jsonargparse import ArgumentParser
 
 from opid_lightning.cli.config.names import Tree
 from opid_lightning.cli.config.trust import EVERYTHING, Trust
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,4 +72,16 @@ class Parts:
         node = (self.tree or {})[name]
         if not self.trust.covers(node["class_path"]):
             raise ValueError(f"{node['class_path']} is not imported. Add --trust if you trust it.")
-        return pkgutil.resolve_name(node["class_path"])(**(node.get("init_args") or {}))
+        return made(pkgutil.resolve_name(node["class_path"]), node.get("init_args") or {})
+
+
+def made(kind: type[T], settings: Mapping[str, Any]) -> T:
+    """An object of a class, and those that are among its settings."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(kind, "made")
+    try:
+        parsed = parser.parse_object({"made": dict(settings)})
+    except ArgumentError as error:
+        raise ValueError(str(error)) from error
+    found: T = parser.instantiate(parsed).made
+    return found

@@ -18,7 +18,7 @@ from opid_lightning.cli.config.explanation import explain, locate_mentioned
 from opid_lightning.cli.config.fitting import fitted
 from opid_lightning.cli.config.names import Tree
 from opid_lightning.cli.config.validation import check_names
-from opid_lightning.cli.errors import UsageError, own_error
+from opid_lightning.cli.errors import UsageError, own_error, unused
 from opid_lightning.cli.verbs.game_list import games_of, print_games, task_of
 from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.lm.text.prompt_check import CheckedEncoder
@@ -92,9 +92,13 @@ def refuse_unused(arguments: Arguments) -> None:
     """Raises UsageError for a setting of a part that `play` does not build."""
     for setting in arguments.settings:
         if setting.key.split(".")[0] not in (*PARTS, "model"):
-            raise UsageError(
-                f"play does not use {setting.typed}. It reads {', '.join(PARTS)}, game, commands."
-            )
+            if setting.key == "ckpt_path":
+                raise UsageError(
+                    f"play does not use {setting.typed}. A policy that a run trained is in the "
+                    "run's folder: policy.path=RUN/policy. `export` makes such a folder of any "
+                    "checkpoint."
+                )
+            raise UsageError(unused("play", setting.typed, (*PARTS, "game", "commands")))
 
 
 def built(configuration: Configuration, names: tuple[str, ...]) -> dict[str, Any]:

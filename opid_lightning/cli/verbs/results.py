@@ -1,8 +1,9 @@
-"""What `validate` and `test` print: how the evaluation sets were played."""
+"""What `validate`, `test` and `predict` print: how the evaluation sets were played."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from opid_lightning.training.evaluation import Evaluation, EvaluationResult, EvaluationSet
 from opid_lightning.training.success import Estimate, Success
@@ -21,6 +22,15 @@ def results_table(
     if len(sets) > 1:
         blocks.append("\n".join([TOGETHER, *rows(result.together)]))
     return "\n\n".join([*blocks, how_intervals_are_made(settings)])
+
+
+def attempts_in(folder: str, sets: Sequence[EvaluationSet]) -> str:
+    """What `predict` played, and in which files it is."""
+    number = ", ".join(f"{len(each.tasks)} games of {each.split}" for each in sets)
+    logged = Path(folder, "trajectories")
+    if not any(logged.glob("predict-*.parquet")):
+        return f"Played {number}; without callbacks.trajectory_log, nothing of them was kept."
+    return f"Played {number}, a row for each step: {logged}/predict-*.parquet"
 
 
 def heading(played: EvaluationSet, settings: Evaluation) -> str:

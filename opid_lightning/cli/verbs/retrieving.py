@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from opid_lightning.cli.config.arguments import Arguments
-from opid_lightning.cli.errors import UsageError
+from opid_lightning.cli.errors import UsageError, unused
 from opid_lightning.cli.verbs.table import RETRIEVER_INPUTS
 from opid_lightning.envs.search import SearchQA
 from opid_lightning.envs.search.passages import Passage, read_passages
@@ -70,9 +70,7 @@ def refuse_unused(arguments: Arguments) -> None:
     typed += [f"conf={arguments.conf}"] if arguments.conf else []
     typed += [f"--config {arguments.config}"] if arguments.config else []
     if typed:
-        raise UsageError(
-            f"retriever does not use {typed[0]}. It reads {', '.join(RETRIEVER_INPUTS)}."
-        )
+        raise UsageError(unused("retriever", typed[0], RETRIEVER_INPUTS))
 
 
 def number(arguments: Arguments, key: str, default: int, least: int) -> int:

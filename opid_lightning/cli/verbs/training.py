@@ -54,7 +54,7 @@ from opid_lightning.cli.trainer_parts import (
 from opid_lightning.cli.trainer_signals import answer_signals
 from opid_lightning.cli.trainer_switches import check_switches
 from opid_lightning.cli.verbs.dry_run import HEADING, DryRunEndedError, DryRunTrainer
-from opid_lightning.cli.verbs.results import results_table
+from opid_lightning.cli.verbs.results import attempts_in, results_table
 from opid_lightning.training.checkpoints.shard_folders import check_reads
 from opid_lightning.training.datamodule import RolloutDataModule
 from opid_lightning.training.module import OPIDModule
@@ -204,8 +204,6 @@ class OPIDCLI(LightningCLI):
             help="Loggers by a name of your choice; each is given the run's folder.",
         )
         parser.link_arguments("seed_everything", "data.seed")
-        # The rule has one face in the data module, and one in the loss.
-        parser.link_arguments("data", "model.rule", lambda data: data.method.rule, "instantiate")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Checks the composed configuration and parses it.
@@ -275,6 +273,11 @@ class OPIDCLI(LightningCLI):
     def after_test(self) -> None:
         """Prints success rates of the evaluated splits."""
         self.print_results()
+
+    def after_predict(self) -> None:
+        """Prints each attempt that was played, and where its steps are."""
+        if self.trainer.is_global_zero:
+            print(attempts_in(self.trainer.default_root_dir, self.datamodule.evaluation_sets))
 
     def print_results(self) -> None:
         """The table of the evaluation that has just been made."""

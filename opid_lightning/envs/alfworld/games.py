@@ -7,13 +7,13 @@ json_2.1.1/train/pick_heat_then_place_in_recep-Apple-None-CounterTop-2/trial_T20
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from opid_lightning.files.json_reading import read_json
 from opid_lightning.files.omissions import Omissions
 from opid_lightning.types import Task
 
@@ -76,10 +76,10 @@ def find_game(path: str | Path) -> Task:
 def read_game(game: Path) -> dict[str, Any]:
     """The content of game.tw-pddl; raises ValueError where it is gone or damaged."""
     try:
-        data: dict[str, Any] = json.loads(game.read_text(encoding="utf-8"))
+        data: dict[str, Any] = read_json(game.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise corrupt_game(game, "the file is gone") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise corrupt_game(game, f"it is no JSON: {error}") from error
     missing = [
         key for key in _KEYS if not (isinstance(data, dict) and isinstance(data.get(key), str))

@@ -54,7 +54,7 @@ def read_passages(path: Path) -> Iterator[Passage]:
     Rows without a text or an id are left out, counted and reported at the end.
     """
     left_out, count = Omissions(), 0
-    for row in read_rows(path):
+    for row in read_rows(path, left_out):
         if passage := _passage(row, left_out):
             count += 1
             yield passage

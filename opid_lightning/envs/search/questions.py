@@ -41,7 +41,7 @@ def read_tasks(paths: Sequence[Path]) -> tuple[Task, ...]:
     from the question's words. Rows that cannot be asked are left out, counted and reported.
     """
     left_out = Omissions()
-    rows = (row for path in paths for row in read_rows(path))
+    rows = (row for path in paths for row in read_rows(path, left_out))
     asked = [named for row in rows if (named := _asked(row, left_out))]
     files = ", ".join(map(str, paths))
     if not asked:

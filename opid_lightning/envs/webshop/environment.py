@@ -50,6 +50,7 @@ class WebShop:
     options_rule: Literal["reference", "values"] = "reference"  # by the latter all can be met
     nouns: str = "auto"  # words, or the name of a spaCy model; auto: a model, if installed
     results_per_page: int = 10
+    page_characters: int | None = 8000  # of a description and the like; null: the whole in one
     shows_attributes: bool = False  # a button for them, as in the original on request
     num_products: int = 1000  # generated
     catalogue_seed: int = 0  # generated
@@ -59,6 +60,8 @@ class WebShop:
         least = {"max_steps": 1, "history_length": 0, "results_per_page": 1, "num_products": 10}
         for name, bound in least.items():
             check_range(f"env.{name}", getattr(self, name), at_least=bound)
+        if self.page_characters is not None:
+            check_range("env.page_characters", self.page_characters, at_least=100)
         if self.results_per_page > MAX_HITS:
             raise ValueError(
                 f"env.results_per_page is {self.results_per_page}, expected at most {MAX_HITS}: "
@@ -112,6 +115,7 @@ class WebShop:
             self._reward_of,
             self.results_per_page,
             self.shows_attributes,
+            self.page_characters,
         )
 
     def goal(self, task: Task) -> Goal:

@@ -5,7 +5,7 @@ A page's texts come in the original's order; what can be clicked is among them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from opid_lightning.envs.webshop.products.product import Product
@@ -64,8 +64,12 @@ def item_page(product: Product, shows_attributes: bool) -> Page:
     )
 
 
-def about_page(product: Product, tab: str) -> Page:
-    """Description, features, reviews or attributes."""
+def about_page(product: Product, tab: str, number: int = 1, limit: int | None = None) -> Page:
+    """Description, features, reviews or attributes.
+
+    More than `limit` characters come in parts, of which this is the one with the number, and which
+    are leafed through as the results are. Shorter ones look as in the original.
+    """
     texts: dict[str, tuple[str, ...]] = {
         DESCRIPTION: (product.description,),
         FEATURES: product.bullet_points,
@@ -77,8 +81,35 @@ def about_page(product: Product, tab: str) -> Page:
             product.product_category,
         ),
     }
-    shown = tuple(text.strip() for text in texts[tab] if text.strip())
-    return Page((BACK, PREVIOUS, *shown), (BACK, PREVIOUS))
+    parts = in_parts((text.strip() for text in texts[tab] if text.strip()), limit)
+    buttons = (BACK, PREVIOUS, NEXT) if number < len(parts) else (BACK, PREVIOUS)
+    said = (f"Part {number} of {len(parts)}",) if len(parts) > 1 else ()
+    return Page((*buttons, *said, *parts[number - 1]), buttons)
+
+
+def in_parts(texts: Iterable[str], limit: int | None) -> list[list[str]]:
+    """Texts of at most `limit` characters in all, separators included; no word is lost."""
+    parts: list[list[str]] = [[]]
+    room = limit
+    for piece in (piece for text in texts for piece in _pieces(text, limit)):
+        if room is not None and limit is not None:
+            if len(piece) > room and parts[-1]:
+                parts.append([])
+                room = limit
+            room -= len(piece) + len(SEPARATOR)
+        parts[-1].append(piece)
+    return parts
+
+
+def _pieces(text: str, limit: int | None) -> Iterator[str]:
+    """One that is longer than the limit is cut between words where it has any."""
+    while limit is not None and len(text) > limit:
+        end = text.rfind(" ", 1, limit + 1)
+        end = limit if end < 0 else end
+        yield text[:end]
+        text = text[end:].lstrip()
+    if text:
+        yield text
 
 
 def done_page(score: float) -> Page:

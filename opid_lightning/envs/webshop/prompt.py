@@ -86,6 +86,6 @@ def brief(observation: Observation) -> str:
     if kept and kept[0].startswith("Page "):
         number, products = kept[0].partition(" (")[0], kept[1:]
         kept = [number, *(" ".join(products[i : i + 3]) for i in range(0, len(products), 3))]
-        kept += ["more"] if pages.NEXT in texts else []
+    kept += ["more"] if pages.NEXT in texts else []
     shown = (text.removeprefix("Price: ") for text in kept if not text.startswith("Rating:"))
     return ", ".join(shown).lower()

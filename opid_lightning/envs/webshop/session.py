@@ -18,6 +18,8 @@ _TABS: Tabs = {
     tab.lower(): tab for tab in (pages.DESCRIPTION, pages.FEATURES, pages.REVIEWS, pages.ATTRIBUTES)
 }
 
+_STEPS = {pages.NEXT.lower(): 1, pages.PREVIOUS.lower(): -1}  # from page to page
+
 
 def parse_action(action: str) -> tuple[str, str]:
     """`name[argument]`: up to the last bracket that opens, and the last that closes.
@@ -39,6 +41,7 @@ class Visit:
     page_number: int = 1
     product: Product | None = None
     tab: str | None = None
+    part: int = 1  # of the tab
     chosen: dict[str, str] = field(default_factory=dict)  # option values by name
 
 
@@ -53,6 +56,7 @@ class WebShopSession:
         reward_of: Callable[[float], float],
         per_page: int,
         shows_attributes: bool,
+        page_characters: int | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._goal_of = goal_of
@@ -60,6 +64,7 @@ class WebShopSession:
         self._reward_of = reward_of
         self._per_page = per_page
         self._shows_attributes = shows_attributes
+        self._page_characters = page_characters
         self._page: Page = pages.SEARCH_PAGE
 
     def reset(self, task: Task) -> Opening:
@@ -94,13 +99,14 @@ class WebShopSession:
         elif target == pages.PREVIOUS.lower() and visit.tab is None:
             self._visit = Visit(visit.query, visit.page_number)
             self._show_results()
-        elif target == pages.PREVIOUS.lower():
+        elif target == pages.PREVIOUS.lower() and visit.part == 1:
             self._show_item(product)
+        elif target in (pages.NEXT.lower(), pages.PREVIOUS.lower()) and visit.tab is not None:
+            self._show_about(product, visit.tab, visit.part + _STEPS[target])
         elif target == pages.BUY.lower():
             self._buy(product)
         elif target in _TABS:
-            visit.tab = _TABS[target]
-            self._page = pages.about_page(product, visit.tab)
+            self._show_about(product, _TABS[target], part=1)
         else:
             self._choose(product, target)
 
@@ -108,7 +114,7 @@ class WebShopSession:
         if target == pages.BACK.lower():
             self._enter()
         elif target in (pages.NEXT.lower(), pages.PREVIOUS.lower()):
-            self._visit.page_number += 1 if target == pages.NEXT.lower() else -1
+            self._visit.page_number += _STEPS[target]
             self._show_results()
         else:
             self._show_item(next(p for p in self._results() if p.id.lower() == target))
@@ -137,8 +143,12 @@ class WebShopSession:
             self._results(), self._visit.page_number, total, self._per_page
         )
 
+    def _show_about(self, product: Product, tab: str, part: int) -> None:
+        self._visit.tab, self._visit.part = tab, part
+        self._page = pages.about_page(product, tab, part, self._page_characters)
+
     def _show_item(self, product: Product) -> None:
-        self._visit.product, self._visit.tab = product, None
+        self._visit.product, self._visit.tab, self._visit.part = product, None, 1
         self._page = pages.item_page(product, self._shows_attributes)
 
     def _observation(self) -> Observation:

@@ -2,7 +2,7 @@
 
 trainer ── WorkerEnvironment ── WorkerSession ─ request ─► worker: environment.open()
                  │                                           ▲
-                 └── ZygoteProcess ─ fork, end ─► zygote ────┘
+                 └── ForkServerProcess ─ fork, end ─► fork server ────┘
 """
 
 from opid_lightning.envs.workers.environment import WorkerEnvironment

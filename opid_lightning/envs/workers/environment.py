@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 
-from opid_lightning.envs.workers.fork_server_process import ZygoteGone, ZygoteProcess
+from opid_lightning.envs.workers.fork_server_process import ForkServerGone, ForkServerProcess
 from opid_lightning.envs.workers.session import WorkerSession
 from opid_lightning.envs.workers.settings import Workers
 from opid_lightning.protocols import Environment, SessionLostError, Split
@@ -31,7 +31,7 @@ class WorkerEnvironment:
         self.environment = environment
         self.workers = workers
         self.max_steps = environment.max_steps
-        self._zygote: ZygoteProcess | None = None
+        self._fork_server: ForkServerProcess | None = None
 
     @property
     def max_waiting(self) -> int:
@@ -64,21 +64,21 @@ class WorkerEnvironment:
 
     def open(self) -> WorkerSession:
         """Returns at once; the first reset waits until the worker is there."""
-        if self._zygote is None:
-            self._zygote = self._new_zygote()
+        if self._fork_server is None:
+            self._fork_server = self._new_fork_server()
         try:
-            return WorkerSession(self._zygote, self.workers)
-        except ZygoteGone:
+            return WorkerSession(self._fork_server, self.workers)
+        except ForkServerGone:
             _log.warning("The process that workers are forked from was killed; it starts again.")
-            self._zygote.stop()
-            self._zygote = self._new_zygote()
-            return WorkerSession(self._zygote, self.workers)
+            self._fork_server.stop()
+            self._fork_server = self._new_fork_server()
+            return WorkerSession(self._fork_server, self.workers)
 
     def close(self) -> None:
         """Ends all processes; opening a session starts them again."""
-        if self._zygote is not None:
-            self._zygote.stop()
-            self._zygote = None
+        if self._fork_server is not None:
+            self._fork_server.stop()
+            self._fork_server = None
 
-    def _new_zygote(self) -> ZygoteProcess:
-        return ZygoteProcess(self.environment, self.workers.reset_timeout_s)
+    def _new_fork_server(self) -> ForkServerProcess:
+        return ForkServerProcess(self.environment, self.workers.reset_timeout_s)

@@ -1,4 +1,4 @@
-"""The process that workers are forked from: `python zygote.py FD`, see zygote_process.py.
+"""The process that workers are forked from: `python fork_server.py FD`, see fork_server_process.py.
 
 It imports and builds what an environment needs, once. A worker is then there in milliseconds and
 shares that memory, where one of its own would take seconds and a few hundred MB. The trainer itself
@@ -109,7 +109,7 @@ class ForkServer:
 
 
 def work(serve: Serve, requests: Connection, fork_server: int) -> NoReturn:
-    """The life of a worker. It must not return into the zygote's."""
+    """The life of a worker. It must not return into the fork server's."""
     code = 1
     try:
         os.setsid()  # leads a group of its own, to be ended with all that it started
@@ -133,7 +133,7 @@ def adopt() -> None:
 
 
 def die_with(fork_server: int) -> None:
-    """Should the zygote be killed, so that it cannot end its workers itself. On Linux alone."""
+    """The worker ends should the fork server be killed. On Linux alone."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != fork_server:

@@ -1,4 +1,4 @@
-"""The zygote as the trainer sees it."""
+"""The fork server as the trainer sees it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from opid_lightning.envs.workers.strays import MARK, end_marked
 from opid_lightning.protocols import Environment
 from opid_lightning.servers.child_environment import child_environment
 
-FORK_SERVER = Path(__file__).with_name("zygote.py")
+FORK_SERVER = Path(__file__).with_name("fork_server.py")
 # Of numerical libraries: a worker is one of many, and forks of what has threads may hang.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 STOP_S = 10.0
@@ -30,11 +30,11 @@ ANSWER_S = 10.0  # after which it never will: forking and killing take milliseco
 INSTEAD = "Or play in the trainer's process: workers.num_processes=0"
 
 
-class ZygoteGone(Exception):  # noqa: N818
+class ForkServerGone(Exception):  # noqa: N818
     """It was killed, and its workers with it."""
 
 
-class ZygoteProcess:
+class ForkServerProcess:
     """Forks workers and ends them. Used from several threads."""
 
     def __init__(self, environment: Environment, timeout_s: float) -> None:
@@ -93,7 +93,7 @@ class ZygoteProcess:
                 return unpickled(self._answer())
             except (EOFError, OSError, UnreadableError) as error:  # a TimeoutError is an OSError
                 self._process.kill()  # it cannot be asked again: an answer may still be under way
-                raise ZygoteGone from error
+                raise ForkServerGone from error
 
     def _answer(self) -> bytes:
         """Its next message; raises TimeoutError where there is none in time."""

@@ -6,7 +6,11 @@ import pickle
 from typing import Any
 
 from opid_lightning.envs.workers.exchange import UnreadableError, ask, unpickled
-from opid_lightning.envs.workers.fork_server_process import ZygoteGone, ZygoteProcess, how_it_ended
+from opid_lightning.envs.workers.fork_server_process import (
+    ForkServerGone,
+    ForkServerProcess,
+    how_it_ended,
+)
 from opid_lightning.envs.workers.settings import Workers
 from opid_lightning.envs.workers.worker import Name, Request
 from opid_lightning.protocols import SessionLostError
@@ -18,7 +22,7 @@ SHOWN = 80  # characters of what a worker was asked when it was lost
 class WorkerSession:
     """Asks its worker, and ends it where it takes too long."""
 
-    def __init__(self, fork_server: ZygoteProcess, workers: Workers) -> None:
+    def __init__(self, fork_server: ForkServerProcess, workers: Workers) -> None:
         self.fork_server = fork_server
         self.workers = workers
         self.process_id, self._connection = fork_server.fork()
@@ -69,7 +73,7 @@ class WorkerSession:
     def _end(self) -> int | None:
         try:
             return self.fork_server.end(self.process_id)
-        except ZygoteGone:  # and its workers with it
+        except ForkServerGone:  # and its workers with it
             return None
 
 

@@ -169,5 +169,5 @@ def list_actions(actions: Iterable[str]) -> str:
 
 def quoted(action: str) -> str:
     """An action on one line; a malformed one may be a whole answer long."""
-    connection = " ".join(action.split())
-    return f'"{connection}"' if len(connection) <= 80 else f'"{connection[:79]}…"'
+    line = " ".join(action.split())
+    return f'"{line}"' if len(line) <= 80 else f'"{line[:79]}…"'

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
+from opid_lightning.files.json_reading import read_json
 from opid_lightning.hindsight.chat.endpoint_faults import Fault
 
 
@@ -22,12 +22,12 @@ class ChatReply:
 def read_chat_reply(body: bytes) -> ChatReply | Fault:
     """`bad_response` for whatever is no chat completion."""
     try:
-        completion = json.loads(body)
+        completion = read_json(body)
         choice = completion["choices"][0]
         content, refusal = choice["message"].get("content"), choice["message"].get("refusal")
         reason = choice.get("finish_reason")
         usage = completion.get("usage")
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return no_completion(body)
     if not isinstance(content, str | None):
         return no_completion(body)

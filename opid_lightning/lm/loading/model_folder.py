@@ -7,6 +7,7 @@ from pathlib import Path
 
 from opid_lightning.files.atomic import folder_made_once
 from opid_lightning.files.user_cache import cache_folder
+from opid_lightning.lm.loading.model_loading import GGUF
 from opid_lightning.lm.policy import PolicySource, load_policy, locate
 
 
@@ -16,8 +17,8 @@ def model_folder(path: str) -> str:
     `smollm2` is packaged in a form of its own. It is written, 0.5 GB, to the user's cache folder
     the first time.
     """
-    location, gguf = locate(path)
-    if not gguf:
+    location, options = locate(path)
+    if GGUF not in options:
         return location
     folder = cache_folder("models") / f"{path}-{model_version(path)[:12]}"
     if not folder.is_dir():
@@ -27,8 +28,8 @@ def model_folder(path: str) -> str:
 
 def model_version(path: str) -> str:
     """Another after the files of a model have changed; blank for one on the hub."""
-    location, gguf = locate(path)
-    files = sorted(file for file in Path(location).glob(gguf.get("gguf_file", "*")))
+    location, options = locate(path)
+    files = sorted(file for file in Path(location).glob(options.get(GGUF, "*")))
     marks = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr(marks).encode()).hexdigest() if marks else ""
 

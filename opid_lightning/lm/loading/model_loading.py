@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -164,6 +164,14 @@ def _check_generation_file(path: str, location: str) -> None:
     what_fails = f"the generation_config.json of {path!r} cannot be read"
     with reading(what_fails, location, ". Correct or remove it"):
         GenerationConfig.from_pretrained(location)
+
+
+def read_generation_settings(model: Any, location: str, options: dict[str, Any]) -> None:
+    """Gives the model those of its files, as loading its weights would."""
+    from transformers import GenerationConfig
+
+    with suppress(OSError):  # without such a file, config.json says what there is
+        model.generation_config = GenerationConfig.from_pretrained(location, **options)
 
 
 def _make_savable(path: str, settings: Any) -> None:

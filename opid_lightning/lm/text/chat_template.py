@@ -67,7 +67,9 @@ class ChatTemplate:
         return "strftime_now" in str(self.tokenizer.chat_template)
 
     def _ids(self, text: str) -> TokenIds:
-        return tuple(self.tokenizer(text, add_special_tokens=False).input_ids)
+        # Not verbose: a prompt that is longer than the model takes will be fitted.
+        encoded = self.tokenizer(text, add_special_tokens=False, verbose=False)
+        return tuple(encoded.input_ids)
 
     def _render(self, conversation: Sequence[tuple[str, str]], opens_reply: bool) -> str:
         choice = {} if self.thinking is None else {"enable_thinking": self.thinking}

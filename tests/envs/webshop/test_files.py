@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +70,46 @@ def test_files_of_bytes_that_are_no_json_are_refused(tmp_path: Path, content: by
         env.tasks("train")
 
 
-@pytest.mark.parametrize("name", ["products.sqlite", "goals.json", "index/meta.json"])
+@pytest.mark.parametrize("name", ["products.sqlite", "goals.json"])
 def test_a_damaged_catalogue_is_named_with_what_to_do(tmp_path: Path, name: str) -> None:
     WebShop(**write_shop(tmp_path)).tasks("train")
     (made,) = (tmp_path / "cache").iterdir()
     (made / name).write_bytes(b"\xff" + (made / name).read_bytes()[1:])
     with pytest.raises(ValueError, match=rf"{made}.* is damaged .*remove the folder"):
         look_at_all(made)
+
+
+@pytest.mark.parametrize("name", ["products.sqlite", "goals.json"])
+def test_a_catalogue_that_lacks_a_file_is_named_with_what_to_do(tmp_path: Path, name: str) -> None:
+    WebShop(**write_shop(tmp_path)).tasks("train")
+    (made,) = (tmp_path / "cache").iterdir()
+    (made / name).unlink()
+    with pytest.raises(ValueError, match=rf"{made}.* is damaged .*remove the folder"):
+        look_at_all(made)
+
+
+@pytest.mark.parametrize("name", ["meta.json", "index.json", "checksums.json", ""])
+def test_a_damaged_index_is_built_again_from_the_products(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    WebShop(**write_shop(tmp_path)).tasks("train")
+    (made,) = (tmp_path / "cache").iterdir()
+    found = Catalogue(made).search("red shirt")
+    if name:
+        (made / "index" / name).write_bytes(b"\xff")
+    else:
+        shutil.rmtree(made / "index")
+    assert Catalogue(made).search("red shirt") == found == (SHIRT,)
+    assert (f"The index in {made / 'index'} is damaged" in caplog.text) == bool(name)
+
+
+def test_the_index_of_another_catalogue_is_not_taken(tmp_path: Path) -> None:
+    assert len(names(WebShop(**write_shop(tmp_path / "a")))) == 3
+    assert len(names(WebShop(**write_shop(tmp_path / "b", products=items()[1:])))) == 2
+    (made,), (other,) = (list((tmp_path / name / "cache").iterdir()) for name in "ab")
+    shutil.rmtree(made / "index")
+    shutil.copytree(other / "index", made / "index")
+    assert Catalogue(made).search("red shirt") == (SHIRT,)
 
 
 def test_attributes_that_are_no_object_are_refused(tmp_path: Path) -> None:
@@ -98,6 +135,63 @@ def test_what_no_product_can_be_made_of_is_left_out_and_counted(
     assert "5 malformed (such as item 'B1' has no asin or no name)" in said
     assert "5 without an asin of at most 10 characters (such as item 4)" in said
     assert "1 with the asin of an earlier one (such as item 14)" in said
+
+
+DEEP = '"' + "a" * 3 + '": ' + "[" * 100_000 + "]" * 100_000
+
+
+def peak_memory(call: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_item_that_nests_too_deeply_costs_no_other_and_little_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    deep = f'[{{"asin": "DEEP", "name": "x", {DEEP}}}, {json.dumps(items())[1:]}'
+    env = WebShop(**write_shop(tmp_path, products=deep))
+    assert peak_memory(lambda: env.tasks("train")) < 50_000_000
+    assert names(env) == [SHIRT, DRESS, LAMP]
+    assert "1 nested more than 64 levels deep (such as item 1)" in caplog.text
+
+
+@pytest.mark.parametrize("of", ["about", "human"])
+def test_what_is_known_of_a_product_may_nest_too_deeply(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, of: str
+) -> None:
+    """It costs that product alone."""
+    whole = json.dumps({"about": attributes(), "human": wishes()}[of])
+    deep = f'{{"{LAMP}": {{{DEEP}}}, {whole[1:]}' if of == "human" else whole
+    if of == "about":
+        deep = whole.replace('"attributes": []', f'"attributes": [], {DEEP}')
+    env = WebShop(**write_shop(tmp_path, **{of: deep}))
+    assert names(env) == [SHIRT, DRESS]
+    assert "1 malformed (such as" in caplog.text and f"'{LAMP}'" in caplog.text
+
+
+def test_a_file_that_opens_brackets_without_an_end_is_refused_by_name(tmp_path: Path) -> None:
+    env = WebShop(**write_shop(tmp_path, products="[" * 100_000))
+    with pytest.raises(ValueError, match=r"items_shuffle.json is not whole JSON \(item 1: "):
+        env.tasks("train")
+
+
+@pytest.mark.parametrize("number", ["NaN", "1e400", "-1", "1" + "0" * 400])
+def test_a_price_that_is_no_amount_costs_its_item_alone(tmp_path: Path, number: str) -> None:
+    odd = f'[{{"asin": "ODD", "name": "x", "pricing": {number}}}, {json.dumps(items())[1:]}'
+    assert names(WebShop(**write_shop(tmp_path, products=odd))) == [SHIRT, DRESS, LAMP]
+
+
+def test_half_characters_are_read_as_u_fffd_and_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd = {"asin": "HALF", "name": "a \ud800 b"}
+    env = WebShop(**write_shop(tmp_path, products=[*items(), odd]))
+    assert env._catalogue.products.get("HALF").title == "a \ufffd b"
+    assert "lone surrogates in 1 items (such as item 4) are read as U+FFFD" in caplog.text
 
 
 @pytest.mark.parametrize("wish", [None, 3, "a shirt", ["a shirt"], {"instruction": 3}])

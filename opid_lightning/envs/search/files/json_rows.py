@@ -7,25 +7,27 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-_CHUNK = 1 << 20  # characters
-_SEPARATORS = frozenset(" \t\r\n,")
+from opid_lightning.files.json_reading import (
+    TOO_DEEP,
+    BadMemberError,
+    TooDeepError,
+    inner_items,
+    is_too_deep,
+    list_items,
+    read_json,
+)
+
 _LISTS = ("data", "questions", "passages", "rows")  # under which an object holds the list
 
 
-class BadRowError(Exception):
-    """What stands at a row, counted from 1, is no JSON."""
-
-    def __init__(self, number: int, reason: object) -> None:
-        super().__init__(str(reason))
-        self.number = number
-
-
 def read_objects(file: io.BufferedReader) -> Iterator[tuple[int, Any]]:
-    """With the number of its line, or its place in the list. Raises BadRowError."""
+    """With the number of its line, or its place in the list. Raises BadMemberError.
+
+    TOO_DEEP stands for one that nests too deeply.
+    """
     begin = file.peek().lstrip(b"\xef\xbb\xbf \t\r\n")
     if begin[:1] == b"[":
-        with io.TextIOWrapper(file, encoding="utf-8", errors="surrogatepass") as text:
-            yield from _items(text)
+        yield from enumerate(list_items(file), start=1)
         return
     lines = enumerate(file, start=1)
     first = next(((number, line) for number, line in lines if _is_said(line)), None)
@@ -45,20 +47,26 @@ def _is_said(line: bytes) -> bool:
 
 def _parsed(number: int, line: bytes) -> Any:
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:  # of the JSON, or of its encoding
-        raise BadRowError(number, f"{error}. It begins with {line[:60]!r}") from error
+        return read_json(line)
+    except TooDeepError:
+        return TOO_DEEP
+    except ValueError as error:  # of the JSON, or of its encoding
+        raise BadMemberError(number, f"{error}. It begins with {line[:60]!r}") from error
 
 
 def _listed(line: bytes, rest: io.BufferedReader) -> list[Any] | None:
     """The list in a file that is one object, on one line or on many; None where rows follow."""
-    if line.strip(b"\xef\xbb\xbf \t\r\n") == b"{":  # so the object goes on
-        document = _parsed(1, line + rest.read())
-        return _list_in(document) or [document]
+    is_document = line.strip(b"\xef\xbb\xbf \t\r\n") == b"{"  # so the object goes on
+    text = line + rest.read() if is_document else line
     try:
-        return _list_in(json.loads(line))
-    except (ValueError, RecursionError):
-        return None
+        document: Any = json.loads(text)  # in which each row may nest as deeply as one on a line
+    except RecursionError:
+        found = list(inner_items(io.BytesIO(text), _LISTS))
+        return found or ([TOO_DEEP] if is_document else None)
+    except ValueError:
+        document = _parsed(1, text) if is_document else None
+    rows = _list_in(document) or ([document] if is_document else None)
+    return rows and [TOO_DEEP if is_too_deep(row) else row for row in rows]
 
 
 def _list_in(document: Any) -> list[Any] | None:
@@ -67,26 +75,3 @@ def _list_in(document: Any) -> list[Any] | None:
             if key.lower() in _LISTS and isinstance(value, list):
                 return value
     return None
-
-
-def _items(file: io.TextIOWrapper) -> Iterator[tuple[int, Any]]:
-    """Of a list, of which no more than an item and a chunk is held."""
-    decoder, number = json.JSONDecoder(), 1
-    text = file.read(_CHUNK)
-    place = text.index("[") + 1
-    while True:
-        while text[place : place + 1] in _SEPARATORS:
-            place += 1
-        if text.startswith("]", place):
-            return
-        try:
-            value, place = decoder.raw_decode(text, place)
-        except (ValueError, RecursionError) as error:
-            text, place = text[place:], 0
-            if not (more := file.read(max(_CHUNK, len(text)))):
-                said = f"{error}. It begins with {text[:60]!r}"
-                raise BadRowError(number, said) from error
-            text += more
-            continue
-        yield number, value
-        number += 1

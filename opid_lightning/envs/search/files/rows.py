@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +15,16 @@ from opid_lightning.envs.search.files.compressed import (
     open_plain,
     plain_name,
 )
-from opid_lightning.envs.search.files.json_rows import BadRowError, read_objects
-from opid_lightning.envs.search.files.surrogates import without_surrogates
-from opid_lightning.files.omissions import warn_once
+from opid_lightning.envs.search.files.json_rows import read_objects
+from opid_lightning.envs.surrogates import clean_members
+from opid_lightning.files.json_reading import TOO_DEEP, BadMemberError, is_too_deep
+from opid_lightning.files.omissions import Omissions
 
 _JSON = (".jsonl", ".json", ".ndjson")
 _EXPECTED = (
     "Expected a .parquet, .jsonl or .json file, the latter two also with "
     f"{', '.join(COMPRESSIONS)} after it: one row an object, one JSON object a line, or a JSON list"
 )
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,41 +41,38 @@ class Row:
         return f"row {self.number} of {self.path}"
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path, left_out: Omissions) -> Iterator[Row]:
     """All rows, in clean text. Raises ValueError where the file cannot be read so.
 
-    Blank lines are left out; lone surrogates become U+FFFD, which is counted and reported.
+    Blank lines are left out, and rows that nest too deeply, which are counted. Lone surrogates
+    become U+FFFD, which is counted and reported.
     """
     if not path.is_file():
         raise ValueError(f"there is no file {path}. {_EXPECTED}")
-    places = []
-    for row in _read(path):
-        try:
-            values = without_surrogates(row.values)
-        except RecursionError as error:
-            raise ValueError(f"{row.place} is nested too deeply. {_EXPECTED}") from error
-        if values != row.values:
-            places.append(row.number)
-        yield Row(values, path, row.number)
-    if places:
-        warn_once(
-            _log,
-            f"{path}: lone surrogates in {len(places):,} rows (such as row {places[0]}) are read "
-            "as U+FFFD",
-        )
+    for number, values in clean_members(_shallow(path, left_out), path, "row"):
+        if not isinstance(values, dict):
+            raise ValueError(f"row {number} of {path} is no JSON object: {values!r:.60}")
+        yield Row(values, path, number)
 
 
-def _read(path: Path) -> Iterator[Row]:
+def _shallow(path: Path, left_out: Omissions) -> Iterator[tuple[int, Any]]:
+    for number, values in _read(path):
+        if values is TOO_DEEP or is_too_deep(values):
+            left_out.add(str(TOO_DEEP), f"row {number} of {path}")
+        else:
+            yield number, values
+
+
+def _read(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         if path.name.lower().endswith(".parquet"):
-            yield from _parquet_rows(path)
+            yield from enumerate(_parquet_rows(path), start=1)
         elif plain_name(path).endswith(_JSON):
             with open_plain(path) as file:
-                for number, values in read_objects(file):
-                    yield _row(values, path, number)
+                yield from read_objects(file)
         else:
             raise ValueError(f"{path} is neither JSONL nor Parquet by its name. {_EXPECTED}")
-    except BadRowError as error:
+    except BadMemberError as error:
         raise ValueError(
             f"row {error.number} of {path} is no JSON: {error}. {_EXPECTED}"
         ) from error
@@ -84,16 +80,7 @@ def _read(path: Path) -> Iterator[Row]:
         raise ValueError(f"{path} cannot be read: {error}. {_EXPECTED}") from error
 
 
-def _row(values: Any, path: Path, number: int) -> Row:
-    if not isinstance(values, dict):
-        raise ValueError(f"row {number} of {path} is no JSON object: {values!r:.60}")
-    return Row(values, path, number)
-
-
-def _parquet_rows(path: Path) -> Iterator[Row]:
-    number = 0
+def _parquet_rows(path: Path) -> Iterator[Any]:
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=1024):
-            for values in batch.to_pylist():
-                number += 1
-                yield Row(values, path, number)
+            yield from batch.to_pylist()

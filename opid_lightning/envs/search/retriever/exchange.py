@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 
 from opid_lightning.envs.search.files.fields import field
-from opid_lightning.envs.search.files.surrogates import without_surrogates
 from opid_lightning.envs.search.passages import Passage, contents_of
+from opid_lightning.envs.surrogates import without_surrogates
+from opid_lightning.files.json_reading import read_json
 
 PATH = "/retrieve"
 _REPEATABLE = (408, 425, 429, 500, 502, 503, 504)
@@ -67,9 +68,9 @@ def _posted(http: httpx.Client, url: str, request: Mapping[str, Any]) -> httpx.R
 def read_answer(response: httpx.Response, num_queries: int, topk: int) -> list[tuple[Passage, ...]]:
     """The passages of each query, at most `topk`; raises where the answer has another form."""
     try:
-        answer = without_surrogates(response.json())
+        answer = without_surrogates(read_json(response.content))
     except ValueError as error:
-        raise _nonsense(f"no JSON: {response.text[:100]!r}") from error
+        raise _nonsense(f"no JSON ({error}): {response.text[:100]!r}") from error
     found = answer.get("result") if isinstance(answer, dict) else None
     if isinstance(found, list) and found and num_queries == 1 and isinstance(found[0], dict):
         found = [found]  # of the one query, not in a list of its own

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, cast
 
-from opid_lightning.envs.search.files.surrogates import without_surrogates
 from opid_lightning.envs.search.passages import Passage
+from opid_lightning.envs.surrogates import without_surrogates
+from opid_lightning.files.json_reading import read_json
 
 MAX_BODY = 8_000_000  # bytes of a request
 MAX_QUERY = 10_000  # characters
@@ -44,8 +45,8 @@ class Asked:
     def read(cls, body: bytes, topk: int) -> Asked:
         """Raises BadRequestError. `topk` is for requests that leave it out."""
         try:
-            values = without_surrogates(json.loads(body))
-        except (ValueError, RecursionError) as error:
+            values = without_surrogates(read_json(body))
+        except ValueError as error:
             raise BadRequestError(f"the body is no JSON: {error}") from error
         if not isinstance(values, dict):
             raise BadRequestError(

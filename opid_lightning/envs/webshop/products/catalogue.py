@@ -20,9 +20,10 @@ from opid_lightning.envs.webshop.products.progress import counted
 from opid_lightning.envs.webshop.products.splits import GoalSource, GoalTasks, split_sizes
 from opid_lightning.envs.webshop.products.store import ProductStore, reading, write_products
 from opid_lightning.files.atomic import folder_made_once
+from opid_lightning.files.json_reading import read_json
 from opid_lightning.protocols import Split
 from opid_lightning.retrieval import VERSION as INDEX_VERSION
-from opid_lightning.retrieval import Document, Index, build_index
+from opid_lightning.retrieval import Document, build_index, open_or_build
 
 VERSION = 3  # of the files: another version of these or of the index is built beside
 MAX_HITS = 50  # of a search, as in the original
@@ -51,11 +52,11 @@ def build(plan: Plan, root: Path) -> Path:
     folder = plan.folder(root)
     if not folder.is_dir():
         with folder_made_once(folder) as draft:
-            _write(plan, draft)
+            _write(plan, draft, folder.name)
     return folder
 
 
-def _write(plan: Plan, draft: Path) -> None:
+def _write(plan: Plan, draft: Path, stamp: str) -> None:
     sources: list[tuple[str, str, list[tuple[int, int, int]]]] = []
 
     def documents() -> Iterator[Document]:
@@ -65,10 +66,14 @@ def _write(plan: Plan, draft: Path) -> None:
             if any(counts):
                 sizes = [split_sizes(product.id, count) for count in counts]
                 sources.append((product.id, product.category, sizes))
-            yield Document(product.id, product.indexed_text)
+            yield _document(product)
 
-    build_index(documents(), draft / "index")
+    build_index(documents(), draft / "index", stamp)
     (draft / "goals.json").write_text(json.dumps(sources), encoding="utf-8")
+
+
+def _document(product: Product) -> Document:
+    return Document(product.id, product.indexed_text)
 
 
 class Catalogue:
@@ -77,7 +82,9 @@ class Catalogue:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.products = ProductStore(folder / "products.sqlite")
-        self._index = Index.open(folder / "index")
+        self._index = open_or_build(
+            lambda: map(_document, self.products), folder / "index", stamp=folder.name
+        )
         self.search = lru_cache(_NUM_QUERIES)(self._search)
         self.sources = cache(self._read_sources)
         self.tasks = cache(self._list_tasks)
@@ -93,7 +100,7 @@ class Catalogue:
         with reading(file):
             return [
                 GoalSource(name, category, tuple(sizes[column]))
-                for name, category, sizes in json.loads(file.read_text(encoding="utf-8"))
+                for name, category, sizes in read_json(file.read_text(encoding="utf-8"))
                 if any(sizes[column])
             ]
 

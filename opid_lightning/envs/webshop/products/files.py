@@ -6,19 +6,19 @@ import json
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import ijson
-
+from opid_lightning.envs.surrogates import clean_members
 from opid_lightning.envs.webshop.products.product import (
     MAX_ID_LENGTH,
     MalformedItemError,
     Product,
     product_from,
 )
+from opid_lightning.files.json_reading import TOO_DEEP, BadMemberError, list_items, object_pairs
 from opid_lightning.files.omissions import Omissions
 
 PRODUCTS, ATTRIBUTES, HUMAN = "items_shuffle*.json", "items_ins_v2*.json", "items_human_ins*.json"
@@ -48,7 +48,7 @@ class OriginalFiles:
         with closing(_Notes(draft / "notes.sqlite")) as notes:
             notes.fill(_pairs(self.attributes), "about")
             notes.fill(_pairs(self.human) if self.human else iter(()), "wishes")
-            for number, item in enumerate(_items(self.products), start=1):
+            for number, item in _items(self.products):
                 if reason := _reason_to_drop(item, seen):
                     left_out.add(reason, f"item {number}")
                     continue
@@ -65,6 +65,8 @@ class OriginalFiles:
 
 
 def _reason_to_drop(item: Any, seen: set[str]) -> str:
+    if item is TOO_DEEP:
+        return str(TOO_DEEP)
     asin = item.get("asin") if isinstance(item, dict) else None
     if not isinstance(asin, str) or asin == "nan" or len(asin) > MAX_ID_LENGTH:
         return f"without an asin of at most {MAX_ID_LENGTH} characters"
@@ -108,26 +110,28 @@ def _needed(path: Path | None, folder: Path | None, pattern: str, name: str) -> 
     return path
 
 
-# Also of texts that are no UTF-8, and of lists in lists.
-NO_JSON = (ijson.JSONError, UnicodeError, RecursionError, OverflowError)
-
-
-def _items(path: Path) -> Iterator[Any]:
-    with path.open("rb") as file:
+def _items(path: Path) -> Iterator[tuple[int, Any]]:
+    """With the number of each."""
+    with path.open("rb") as file, _named(path, "item"):
         _check_begin(file, path, b"[", "a list of items")
-        try:
-            yield from ijson.items(file, "item", use_float=True)
-        except NO_JSON as error:
-            raise _no_json(path, error) from error
+        yield from clean_members(enumerate(list_items(file), start=1), path, "item")
 
 
 def _pairs(path: Path) -> Iterator[tuple[str, Any]]:
-    with path.open("rb") as file:
+    with path.open("rb") as file, _named(path, "entry"):
         _check_begin(file, path, b"{", "an object by asin")
-        try:
-            yield from ijson.kvitems(file, "", use_float=True)
-        except NO_JSON as error:
-            raise _no_json(path, error) from error
+        pairs = enumerate(map(list, object_pairs(file)), start=1)
+        yield from (tuple(pair) for _, pair in clean_members(pairs, path, "entry"))
+
+
+@contextmanager
+def _named(path: Path, member: str) -> Iterator[None]:
+    try:
+        yield
+    except BadMemberError as error:
+        raise ValueError(
+            f"{path} is not whole JSON ({member} {error.number}: {error}): get the file anew"
+        ) from error
 
 
 def _check_begin(file: BinaryIO, path: Path, sign: bytes, expected: str) -> None:
@@ -136,10 +140,6 @@ def _check_begin(file: BinaryIO, path: Path, sign: bytes, expected: str) -> None
     file.seek(0)
     if begin != sign:
         raise ValueError(f"{path} begins with {begin!r}, expected {expected}, as JSON")
-
-
-def _no_json(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{path} is not whole JSON ({str(error).strip()}): get the file anew")
 
 
 class _Notes:

@@ -21,7 +21,7 @@ def read_prices(value: Any) -> tuple[float, ...]:
     if value is None:
         return ()
     if isinstance(value, int | float) and not isinstance(value, bool):
-        prices: tuple[float, ...] = (float(value),)
+        prices: tuple[float, ...] = (_finite(value),)
     elif isinstance(value, str):
         prices = _from_text(value)
     else:
@@ -29,6 +29,14 @@ def read_prices(value: Any) -> tuple[float, ...]:
     if not all(0 <= price < math.inf for price in prices):
         raise ValueError(f"{value!r} is no price")
     return prices
+
+
+def _finite(value: float) -> float:
+    """Infinite where no float is as large as the whole number."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _from_text(text: str) -> tuple[float, ...]:

@@ -36,10 +36,10 @@ def write_products(path: Path, products: Iterable[Product]) -> Iterator[Product]
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Raises ValueError where a file of a kept catalogue is damaged."""
+    """Raises ValueError where a file of a kept catalogue is damaged or gone."""
     try:
         yield
-    except (sqlite3.Error, zlib.error, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (sqlite3.Error, zlib.error, OSError, ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"{path} is damaged ({error}): remove the folder {path.parent}, and the catalogue is "
             "made again"
@@ -52,7 +52,8 @@ class ProductStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._table = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        with reading(path):
+            self._table = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
         self.get = lru_cache(_NUM_KEPT)(self._read)
 
     def __len__(self) -> int:

@@ -1,14 +1,42 @@
-"""Whether an optimizer can train, found out on one weight before anything is played."""
+"""The optimizer: its default, what of it is refused, and its learning rate over a run."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch.optim import Optimizer
 
 from opid_lightning.value_checks import check_range
+
+Decay = Literal["none", "linear", "cosine"]
+DECAYS: tuple[str, ...] = get_args(Decay)
+
+
+def check_has_end(decay: Decay, max_epochs: int | None) -> None:
+    """Raises ValueError where the rate is to fall until an iteration that is not named."""
+    if decay != "none" and (max_epochs or 0) < 1:
+        raise ValueError(
+            f"model.decay={decay} ends at trainer.max_epochs, which is {max_epochs}: give the "
+            "number of iterations, or set model.decay=none"
+        )
+
+
+def learning_rate_share(iteration: int, num_iterations: int, warmup: int, decay: Decay) -> float:
+    """The share of the full rate at which 0-based `iteration` trains.
+
+    Rises to 1 at the last of `warmup` iterations; then stays, or falls so that the iteration
+    after the last one would have 0.
+    """
+    if iteration < warmup:
+        return (iteration + 1) / warmup
+    if decay == "none":
+        return 1.0
+    done = (iteration - warmup) / max(num_iterations - warmup, 1)
+    return 1 - done if decay == "linear" else (1 + math.cos(math.pi * done)) / 2
+
 
 # By what torch's messages say; of others the whole message is shown.
 SAID = {
@@ -55,3 +83,8 @@ def check_finite(optimizer: Optimizer) -> None:
         for part in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(part, float) and not isinstance(part, bool):
                 check_range(f"optimizer.{name}", part)
+
+
+def adamw(parameters: Any) -> torch.optim.Optimizer:
+    """AdamW as in the reference's scripts."""
+    return torch.optim.AdamW(parameters, lr=1e-6, weight_decay=0.01)

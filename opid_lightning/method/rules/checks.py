@@ -1,0 +1,47 @@
+"""What a rule returns, checked before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from opid_lightning.method.rules.rule import Rule
+from opid_lightning.types import SKILL_LEVELS
+from opid_lightning.value_checks import check_range
+
+
+def check_weights(rule: Rule) -> None:
+    """Raises where a level's weight is no number from 0 up: it would silently count as 0."""
+    for level in SKILL_LEVELS:
+        check_range(f"{name_of(rule)}.weight({level!r})", rule.weight(level), at_least=0)
+
+
+def check_shape(rule: Rule, face: str, returned: object, expected: Float[Tensor, "B R"]) -> Tensor:
+    """What was returned. Raises, naming the rule, unless it has a number for each token."""
+    if isinstance(returned, Tensor) and returned.shape == expected.shape:
+        return returned
+    got = f"shape {list(returned.shape)}" if isinstance(returned, Tensor) else repr(type(returned))
+    raise ValueError(
+        f"{name_of(rule)}.{face} returned {got}; expected a tensor of shape "
+        f"{list(expected.shape)}, a number for each response token. Fix the rule."
+    )
+
+
+def check_numbers(
+    rule: Rule, face: str, returned: Float[Tensor, "B R"], names: Sequence[str]
+) -> None:
+    """Raises, naming the rule and the step, where a number is NaN or infinite."""
+    if returned.isfinite().all():
+        return
+    row, column = (~returned.isfinite()).nonzero()[0].tolist()
+    raise ValueError(
+        f"{name_of(rule)}.{face} returned {returned[row, column].item()} for response token "
+        f"{column} of {names[row]}; expected finite numbers. Fix the rule."
+    )
+
+
+def name_of(rule: Rule) -> str:
+    """The rule's class with its module, for messages."""
+    return f"{type(rule).__module__}.{type(rule).__qualname__}"
