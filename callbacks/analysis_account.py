@@ -53,6 +53,7 @@ class Account:
 
     @property
     def late(self) -> int:
+        """How many analyses missed the deadline."""
         return self.failed.get("late", 0)
 
     def metrics(self) -> dict[str, float]:
@@ -81,6 +82,7 @@ class Account:
 
     @staticmethod
     def of_state(state: Mapping[str, Any]) -> Account:
+        """The account that `as_state` wrote into a checkpoint."""
         return Account(**{**state, "usage": Usage(**state["usage"])})
 
 
@@ -90,6 +92,7 @@ def of_all_ranks(accounts: Sequence[Account]) -> Account:
 
 
 def known(*seconds: float | None) -> list[float]:
+    """The values in their order, without None."""
     return [value for value in seconds if value is not None]
 
 

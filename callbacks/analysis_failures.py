@@ -87,14 +87,17 @@ class Recent:
         return len(self._reasons)
 
     def add(self, reasons: Iterable[str]) -> None:
+        """Counts one analysis per reason; a blank reason is a success. The oldest fall out."""
         self._reasons.extend(reasons)
 
     @property
     def reasons(self) -> list[str]:
+        """The last `window` reasons, oldest first, as a checkpoint keeps them."""
         return list(self._reasons)
 
     @property
     def failures(self) -> Counter[str]:
+        """How often each reason occurs among them, successes left out."""
         return Counter(reason for reason in self._reasons if reason)
 
 

@@ -36,6 +36,7 @@ class Point:
 
 
 def point_of(iteration: int, split: str, success: Success) -> Point:
+    """A point of the curve with micro and macro success as shares in [0, 1]."""
     micro, macro = success.overall.rate, success.macro
     counts = (success.overall.games, success.overall.played, success.overall.won)
     rates = (micro.value, micro.low, micro.high, macro.value, macro.low, macro.high)
@@ -86,6 +87,7 @@ def tables(points: Sequence[Point]) -> list[str]:
 
 
 def evaluation_table(split: str, evaluated: Sequence[Point], rollouts: Sequence[Point]) -> str:
+    """A row for each evaluation of one split, and one for rollouts after the last of them."""
     first = evaluated[0]
     since = "start" if first.iteration == 0 else f"iteration {first.iteration}"
     lines = [
@@ -104,6 +106,7 @@ def evaluation_table(split: str, evaluated: Sequence[Point], rollouts: Sequence[
 
 
 def evaluation_row(point: Point, first: Point, rollouts: Sequence[Point]) -> str:
+    """One evaluation: its success, its gain over `first` in points, and a bar."""
     name = "start" if point.iteration == 0 else str(point.iteration)
     success = Estimate(point.success_micro, point.success_micro_low, point.success_micro_high)
     gain = gain_over(first, point)
@@ -116,6 +119,7 @@ def evaluation_row(point: Point, first: Point, rollouts: Sequence[Point]) -> str
 
 
 def rollout_table(rollouts: Sequence[Point]) -> str:
+    """Success of the rollouts alone, in at most `MAX_ROWS` rows of several iterations each."""
     size = -(-len(rollouts) // MAX_ROWS)
     stretches = [rollouts[start : start + size] for start in range(0, len(rollouts), size)]
     lines = ["rollouts alone: nothing was evaluated", f"{'iterations':>11}  {'success':>8}"]
@@ -126,5 +130,6 @@ def rollout_table(rollouts: Sequence[Point]) -> str:
 
 
 def share_of(rollouts: Sequence[Point]) -> str:
+    """The share of attempts won in these rollouts as a percentage; blank where there are none."""
     played = sum(point.played for point in rollouts)
     return f"{sum(point.won for point in rollouts) / played:.1%}" if played else ""

@@ -25,10 +25,12 @@ class HFExport(lightning.Callback):
         self.folder = folder
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Raises ValueError now, not after training, where the policy could not be saved."""
         if trainer.is_global_zero:
             check_exports(pl_module.policy)
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Writes `policy/` and, with LoRA, `adapter/`. Collective: every rank takes part."""
         folder, writes = Path(trainer.default_root_dir) / self.folder, trainer.is_global_zero
         export_policy(pl_module.policy, folder, writes)
         base = pl_module.source.path

@@ -68,11 +68,13 @@ class IterationCheckpoint(ModelCheckpoint):
     def setup(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
+        """Puts checkpoints into the run's folder where no `dirpath` is given."""
         if self.dirpath is None:
             self.dirpath = os.path.join(trainer.default_root_dir, "checkpoints")
         super().setup(trainer, pl_module, stage)
 
     def on_fit_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Raises ValueError where `monitor` is never logged, or another writes its files."""
         if self._counts_evaluations and not trainer.limit_val_batches:
             raise ValueError(
                 f"callbacks.checkpoint.monitor is {self.monitor}, but trainer.limit_val_batches=0 "
@@ -94,6 +96,7 @@ class IterationCheckpoint(ModelCheckpoint):
         return is_same and (not other.filename or bool(other.save_last))
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Takes over the kept checkpoints of a resumed run, as far as their files still exist."""
         self._evaluation = pl_module.evaluation_number
         there = trainer.strategy.broadcast([name for name in self._names() if self._is_there(name)])
         self.newest = [name for name in self._loaded.get("newest", ()) if name in there]
@@ -112,6 +115,7 @@ class IterationCheckpoint(ModelCheckpoint):
         return {*self._loaded.get("newest", ()), *self._loaded.get("scores", ())}
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Remembers which iteration was evaluated; raises ValueError for an unknown `monitor`."""
         if trainer.state.fn != "fit":
             return
         if self._counts_evaluations:
@@ -120,6 +124,7 @@ class IterationCheckpoint(ModelCheckpoint):
             self._evaluated = iteration_number(trainer)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Writes a checkpoint where one is due, among the best, or the run's last."""
         finished = iteration_number(trainer)
         score = self._score(trainer, is_evaluated=self._evaluated == finished - 1)
         is_due = finished % self._every_n_epochs == 0
@@ -195,6 +200,7 @@ class IterationCheckpoint(ModelCheckpoint):
         return Path(self._path(name)).exists()
 
     def state_dict(self) -> dict[str, Any]:
+        """The names of kept checkpoints, their scores, and which evaluation gave these."""
         return {"newest": self.newest, "scores": self.scores, "evaluation": self._evaluation}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -213,5 +219,6 @@ def check_known(monitor: str | None, names: Iterable[str]) -> None:
 
 
 def nearest_to(name: str, names: Iterable[str]) -> str:
+    """A hint for a misspelt metric: the closest logged name, or the page that lists them."""
     close = difflib.get_close_matches(name, list(names), n=1)
     return f"Did you mean {close[0]}?" if close else "docs/metrics.md lists what is logged."

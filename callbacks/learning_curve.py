@@ -33,10 +33,12 @@ class LearningCurve(RolloutCallback):
         self.points: list[Point] = []
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
+        """Adds the success of the training rollout, as the point of split "rollouts"."""
         success = success_of(group_by_task(experience.trajectories).values())
         self.points.append(point_of(experience.iteration + 1, ROLLOUTS, success))
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Adds a point for each evaluated split; the evaluation before training is iteration 0."""
         if trainer.state.fn != "fit":
             return
         iteration = 0 if trainer.sanity_checking else iteration_number(trainer) + 1
@@ -45,6 +47,7 @@ class LearningCurve(RolloutCallback):
             self.points.append(point_of(iteration, name, success))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Rewrites learning_curve.csv, so that a killed run leaves its curve."""
         if trainer.is_global_zero:
             write_points(self.points, Path(trainer.default_root_dir) / "learning_curve.csv")
 
@@ -58,7 +61,9 @@ class LearningCurve(RolloutCallback):
             print(f"\n{picture}, {picture.with_suffix('.csv')}")
 
     def state_dict(self) -> dict[str, Any]:
+        """All points as plain values; a resumed run goes on with the same curve."""
         return {"points": [asdict(point) for point in self.points]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restores the points of a resumed run."""
         self.points = [Point(**values) for values in state_dict["points"]]

@@ -32,11 +32,13 @@ class PolicyHealth(RolloutCallback):
         self._sampler: dict[str, float] = {}
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
+        """Keeps the sampler's metrics until the end of the epoch, when they can be logged."""
         self._sampler = {
             f"sampler/{name}": value for name, value in experience.sampler_metrics.items()
         }
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Forgets the update of the iteration before."""
         self._batches.clear()
         self._terms.clear()
         self._rows.clear()
@@ -45,6 +47,7 @@ class PolicyHealth(RolloutCallback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
+        """Collects loss terms and log-ratios of the micro-batch, on response tokens alone."""
         for name, value in outputs["metrics"].items():
             self._terms[name].append(float(value))
         self._terms["total"].append(float(outputs["loss"]) * trainer.accumulate_grad_batches)
@@ -61,9 +64,11 @@ class PolicyHealth(RolloutCallback):
     def on_before_optimizer_step(
         self, trainer: lightning.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer
     ) -> None:
+        """Records the gradient norm, before it is clipped."""
         self._grad_norms.append(gradient_norm(pl_module.model))
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Logs `loss/*`, `policy/*` and `sampler/*` over the tokens of all ranks."""
         gathered = ranks_of(trainer).gather((self._batches, self._terms, self._rows))
         batches = [batch for part, _, _ in gathered for batch in part]
         rows = [number for _, _, part in gathered for number in part]
@@ -86,10 +91,12 @@ class PolicyHealth(RolloutCallback):
 
 
 def weighted_mean(values: Sequence[float], weights: Sequence[float]) -> float:
+    """`sum(w * v) / sum(w)`; the weights must not sum to 0."""
     return sum(map(operator.mul, values, weights)) / sum(weights)
 
 
 def ratio_health(ratio: Float[Tensor, " N"], low: float, high: float) -> dict[str, float]:
+    """Mean, maximum and share outside `[low, high]` of the importance ratios."""
     outside: Bool[Tensor, " N"] = (ratio < low) | (ratio > high)
     return {
         "policy/ratio_mean": ratio.mean().item(),

@@ -50,25 +50,32 @@ class RolloutProgressBar(ProgressBar, RolloutCallback):
         self._evaluation = ""  # since the last line
 
     def disable(self) -> None:
+        """Stops printing; Lightning calls it on all ranks but the first."""
         self._enabled = False
 
     def enable(self) -> None:
+        """Prints again after `disable`."""
         self._enabled = True
 
     def print(self, *args: Any, **kwargs: Any) -> None:
+        """Prints above the bars without breaking them; nothing while disabled."""
         if self._enabled:
             self.console.print(*args, highlight=False, soft_wrap=True)
 
     def on_stage_start(self, trainer: lightning.Trainer, stage: str, total: int) -> None:
+        """Opens a bar of `total` parts for the stage."""
         self._start(stage, total)
 
     def on_stage_progress(self, trainer: lightning.Trainer, stage: str, done: int) -> None:
+        """Moves the stage's bar to `done` parts."""
         self._show(stage, done)
 
     def on_stage_end(self, trainer: lightning.Trainer, stage: str, num_tokens: int) -> None:
+        """Closes the stage's bar and keeps its seconds for the iteration's line."""
         self._stop(stage)
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
+        """Keeps success, number of steps and lost sessions for the iteration's line."""
         success = success_rates(experience.trajectories)["success_micro"]
         self._summary = (
             f"success {success:.1%} of {len(experience.trajectories)}, "
@@ -92,14 +99,17 @@ class RolloutProgressBar(ProgressBar, RolloutCallback):
         self._evaluation = ""
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
+        """Opens the bar of the update, one part per micro-batch."""
         self._start("update", int(trainer.num_training_batches))
 
     def on_train_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Moves the bar of the update by one micro-batch."""
         self._show("update", batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Prints the iteration's line: success, steps, evaluation, and seconds of each stage."""
         self._stop("update")
         # Lightning evaluates before it ends the epoch.
         self._seconds["update"] -= self._seconds.get("evaluation", 0.0)
@@ -111,6 +121,7 @@ class RolloutProgressBar(ProgressBar, RolloutCallback):
         self._evaluation = ""
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Closes the bars, so that the traceback stays readable."""
         if self._tasks:
             self._bars.stop()
 

@@ -27,6 +27,7 @@ class RolloutStatistics(RolloutCallback):
         self._warnings = FirstWarnings(_log)
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
+        """Computes `rollout/*`; warns once of cut observations and of what never works."""
         self._metrics = {
             **rollout_statistics(experience.trajectories),
             **loss_statistics(experience.sessions_lost),
@@ -37,6 +38,7 @@ class RolloutStatistics(RolloutCallback):
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
+        """Logs the figures of the iteration's rollout."""
         pl_module.log_dict(self._metrics, on_step=False, on_epoch=True)
 
 
@@ -106,5 +108,6 @@ def loss_statistics(sessions_lost: Mapping[str, int]) -> dict[str, float]:
 
 
 def mean(values: Iterable[float]) -> float:
+    """The arithmetic mean; raises ZeroDivisionError where there are no values."""
     numbers = [float(value) for value in values]
     return sum(numbers) / len(numbers)

@@ -30,12 +30,17 @@ class RoutingStatistics(RolloutCallback):
         self._warnings = FirstWarnings(_log)
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
+        """Computes `skills/*` and `routing/*`.
+
+        Warns once where the skill term is too small to matter.
+        """
         self._metrics = routing_statistics(experience)
         self._warnings.give(trainer, experience.iteration, too_small(self._metrics))
 
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
+        """Logs the figures of the iteration's routing."""
         pl_module.log_dict(self._metrics, on_step=False, on_epoch=True)
 
 
@@ -50,6 +55,7 @@ def routing_statistics(experience: Experience) -> dict[str, float]:
 
 
 def skill_counts(experience: Experience) -> dict[str, float]:
+    """Trajectories analysed, failed and skipped, and the failures of each reason."""
     hindsight = experience.hindsight
     statuses = Counter(hindsight.status(t.id) for t in experience.trajectories)
     reasons = Counter(hindsight.failures.values())
@@ -62,6 +68,7 @@ def skill_counts(experience: Experience) -> dict[str, float]:
 
 
 def routed_shares(samples: Sequence[Sample]) -> dict[str, float]:
+    """The share of steps scored at each level, and how many skill prompts were over budget."""
     levels = Counter(scored_level(sample) for sample in samples)
     names: tuple[RouteLevel, ...] = ("episode", "step", "both", "none")
     return {

@@ -117,15 +117,18 @@ class SkillExtraction(RolloutCallback):
         data.register_hindsight("SkillExtraction", partial(self.collect, trainer))
 
     def on_stage_start(self, trainer: lightning.Trainer, stage: str, total: int) -> None:
+        """Starts the clock from which seconds to the first answer are counted."""
         if stage == "rollout":
             self._began_at = time.monotonic()
 
     def on_rollout_start(self, trainer: lightning.Trainer, client: PolicyClient) -> None:
+        """Hands the client to an analyst that asks the policy itself."""
         if isinstance(self.analyst, AsksPolicy):
             self._client = client
             self.analyst.listen(client)
 
     def on_trajectory_end(self, trainer: lightning.Trainer, trajectory: Trajectory) -> None:
+        """Submits the trajectory, unless statistics choose its critical steps later."""
         if self._stream is not None and self.step_choice.can_stream:
             self._submit(trainer, trajectory, range(len(trajectory.steps)))
 
@@ -192,10 +195,12 @@ class SkillExtraction(RolloutCallback):
     def on_train_epoch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
+        """Logs `analysis/*` of the iteration."""
         if self._stream is not None:
             pl_module.log_dict(self._metrics, on_step=False, on_epoch=True)
 
     def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Prints requests, tokens and cost of the whole run, resumed parts included."""
         if self._stream is None or not self.total.submitted or not trainer.is_global_zero:
             return
         print(f"\n{summary(self.total, self._stream.spent)}")
@@ -205,15 +210,18 @@ class SkillExtraction(RolloutCallback):
                 logger.experiment.summary.update(totals)
 
     def state_dict(self) -> dict[str, Any]:
+        """What was spent so far, and the last outcomes, by which failure is judged."""
         return {"total": self.total.as_state(), "recent": self._recent.reasons}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continues the account of a resumed run."""
         self.total = Account.of_state(state_dict["total"])
         self._recent.add(state_dict["recent"])
 
     def teardown(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
+        """Closes analyst and cache; analyses still out are dropped."""
         self._stop(trainer)
 
     def on_exception(
@@ -222,6 +230,7 @@ class SkillExtraction(RolloutCallback):
         pl_module: lightning.LightningModule,
         exception: BaseException,
     ) -> None:
+        """Closes them as well; Lightning tears nothing down after an exception."""
         self._stop(trainer)
 
     def _stop(self, trainer: lightning.Trainer) -> None:
@@ -239,6 +248,7 @@ def uses_skills(trainer: lightning.Trainer) -> bool:
 
 
 def hindsight_of(outcomes: Mapping[str, Outcome]) -> Hindsight:
+    """Skills and failures by trajectory id; what the budget left out is neither."""
     analyses = {name: outcome.analysis for name, outcome in outcomes.items()}
     return Hindsight(
         skills={name: a.skills for name, a in analyses.items() if a.skills is not None},
@@ -251,6 +261,7 @@ def hindsight_of(outcomes: Mapping[str, Outcome]) -> Hindsight:
 
 
 def check_waiting(max_workers: int, deadline_s: float | None) -> None:
+    """Raises ValueError for a number of threads or a deadline (seconds) out of range."""
     check_range("SkillExtraction.max_workers", max_workers, at_least=1)
     check_range(
         "SkillExtraction.deadline_s",

@@ -25,9 +25,11 @@ class StageTimer(RolloutCallback):
         self._tokens: Counter[str] = Counter()
 
     def on_stage_start(self, trainer: lightning.Trainer, stage: str, total: int) -> None:
+        """Starts the stage's clock."""
         self._began[stage] = time.perf_counter()
 
     def on_stage_end(self, trainer: lightning.Trainer, stage: str, num_tokens: int) -> None:
+        """Adds the stage's seconds, and the tokens that it sampled or scored."""
         self._seconds[stage] += time.perf_counter() - self._began.pop(stage)
         self._tokens[stage] += num_tokens
 
@@ -37,15 +39,18 @@ class StageTimer(RolloutCallback):
         self._tokens.clear()
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Starts the clock of the update, which Lightning runs itself."""
         self.on_stage_start(trainer, "update", 0)
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Counts the micro-batch's tokens of prompts and responses; fillers have none."""
         if batch.names:  # not a filler
             self._tokens["update"] += batch.inputs.num_tokens
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """Logs seconds and tokens of all stages; the evaluation is not part of the update."""
         self.on_stage_end(trainer, "update", 0)
         # Lightning evaluates before it ends the epoch.
         self._seconds["update"] -= self._seconds.get("evaluation", 0.0)

@@ -35,6 +35,7 @@ class StepChoice:
 
     @property
     def can_stream(self) -> bool:
+        """Whether analyses can start before the rollout ends; statistics need the whole group."""
         return self.chosen_by != "statistics"
 
     def of_statistics(
@@ -53,6 +54,7 @@ def keep_steps(
 
 
 def with_steps(outcome: Outcome, steps: tuple[int, ...]) -> Outcome:
+    """The outcome with the step skills about `steps` alone; unchanged where it has no skills."""
     skills = outcome.analysis.skills
     if skills is None:
         return outcome
@@ -62,5 +64,6 @@ def with_steps(outcome: Outcome, steps: tuple[int, ...]) -> Outcome:
 
 
 def num_step_skills(outcomes: Mapping[str, Outcome]) -> int:
+    """Step skills of all outcomes together."""
     found: list[Skills | None] = [outcome.analysis.skills for outcome in outcomes.values()]
     return sum(len(skills.step_skills) for skills in found if skills is not None)

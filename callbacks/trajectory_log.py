@@ -84,6 +84,7 @@ class TrajectoryLog(RolloutCallback):
         self.every_n_iterations = every_n_iterations
 
     def on_experience_end(self, trainer: lightning.Trainer, experience: Experience) -> None:
+        """Writes train-NNNNNN.parquet every `every_n_iterations` iterations, a row per step."""
         if experience.iteration % self.every_n_iterations == 0:
             rows = training_rows(experience, trainer.lightning_module.tokenizer)
             self._write(trainer, f"train-{experience.iteration:06d}", rows, TRAINING_SCHEMA)
@@ -97,6 +98,7 @@ class TrajectoryLog(RolloutCallback):
         batch_idx: int,
         loader: int = 0,
     ) -> None:
+        """Writes a part of an evaluation; that before training is called "start"."""
         stage = "start" if trainer.sanity_checking else "validation"
         self._write_evaluation(trainer, pl_module, stage, batch, batch_idx)
 
@@ -109,6 +111,7 @@ class TrajectoryLog(RolloutCallback):
         batch_idx: int,
         loader: int = 0,
     ) -> None:
+        """Writes a part of the test set's trajectories."""
         self._write_evaluation(trainer, pl_module, "test", batch, batch_idx)
 
     def on_predict_batch_end(
@@ -120,6 +123,7 @@ class TrajectoryLog(RolloutCallback):
         batch_idx: int,
         loader: int = 0,
     ) -> None:
+        """Writes a part of the trajectories that `predict` played."""
         self._write_evaluation(trainer, pl_module, "predict", batch, batch_idx)
 
     def _write_evaluation(
@@ -170,6 +174,7 @@ def optimizer_steps_of(plan: BatchPlan) -> dict[int, list[int]]:
 
 
 def step_row(iteration: int, trajectory: Trajectory, step: Step, tokenizer: Any) -> dict[str, Any]:
+    """The columns that every logged step has, trained on or not (docs/trajectories.md)."""
     return {
         "iteration": iteration,
         "task_id": trajectory.task.id,
@@ -208,6 +213,7 @@ def skill_columns(hindsight: Hindsight, routed: RoutedStep) -> dict[str, Any]:
 
 
 def score_columns(sample: Sample) -> dict[str, Any]:
+    """Log-probs, deltas and advantage terms of a training step, a list per token."""
     scored = sample.scored
     reference = scored.reference_logprobs
     return {

@@ -69,6 +69,7 @@ class Gate:
             return [self.task(task, split) for task in answer]
 
     def session(self, answer: _Session) -> _Session:
+        """Raises ValueError for one that lacks a method."""
         lacks = [name for name in _OF_A_SESSION if not callable(getattr(answer, name, None))]
         if lacks:
             raise ValueError(
@@ -79,23 +80,31 @@ class Gate:
         return answer
 
     def task(self, answer: object, split: str) -> Task:
+        """The task with checked fields.
+
+        Like all methods here, raises ValueError that names the environment.
+        """
         checks = {"id": encodable_text, "kind": encodable_text}
         return self._checked(answer, Task, checks, f"tasks({split!r})")
 
     def opening(self, answer: object, task: Task) -> Opening:
+        """What `reset` returned, goal and observation checked."""
         where = f"reset() to {task.id!r}"
         opening = self._checked(answer, Opening, {"goal": text}, where)
         observation = self._observation(opening.observation, where)
         return dataclasses.replace(opening, observation=observation)
 
     def observation(self, answer: object, task: Task, step: int) -> Observation:
+        """What `step` returned, its reward finite and within 1e9 of 0."""
         return self._observation(answer, f"step() at step {step} of {task.id!r}")
 
     def action(self, answer: object, task: Task, step: int) -> Action:
+        """What `action` returned, its flag a plain bool."""
         checks = {"text": text, "is_valid": flag}
         return self._checked(answer, Action, checks, f"action() at step {step} of {task.id!r}")
 
     def prompt(self, answer: object, goal: str, step: int) -> PromptText:
+        """What `prompt` returned, all three parts text."""
         checks = dict.fromkeys(("task", "situation", "request"), text)
         return self._checked(answer, PromptText, checks, f"prompt() at step {step} of {goal!r}")
 
@@ -182,6 +191,7 @@ def encodable_text(value: object) -> str:
 
 
 def texts(value: object) -> tuple[str, ...]:
+    """A tuple of texts, from a tuple or list; raises TypeError for anything else."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise TypeError("a tuple or list of texts")
     if not all(isinstance(item, str) for item in value):
@@ -201,6 +211,7 @@ def without_lone_surrogates(value: str) -> str:
 
 
 def reward(value: object) -> float:
+    """A finite Python float within `LARGEST_REWARD` of 0; raises TypeError for anything else."""
     value = plain(value)
     if not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise TypeError("a finite number")
@@ -213,6 +224,7 @@ def reward(value: object) -> float:
 
 
 def flag(value: object) -> bool:
+    """A Python bool, from bools, 0 and 1, NumPy's too; raises TypeError for anything else."""
     value = plain(value)
     if not isinstance(value, int | float) or value not in (0, 1):
         raise TypeError("True or False")
@@ -234,6 +246,7 @@ def plain(value: Any) -> object:
 
 
 def shown(value: object, longest: int = 80) -> str:
+    """The value on one line of at most `longest` characters, with its type."""
     try:
         seen = " ".join(repr(value).split())
     except Exception as error:  # of whatever class it is; and Python writes no number this long

@@ -62,11 +62,14 @@ class SessionLostError(Exception):
 class Session(Protocol):
     """A live game. Reused: `reset` starts the next task. One that was lost is only closed."""
 
-    def reset(self, task: Task) -> Opening: ...
+    def reset(self, task: Task) -> Opening:
+        """Starts the task over, leaving nothing of the game before. Raises SessionLostError."""
 
-    def step(self, action: str) -> Observation: ...
+    def step(self, action: str) -> Observation:
+        """Plays one action, well-formed or not. Raises SessionLostError."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Gives everything back; called once, on a lost session as well."""
 
 
 @implemented_by_name
@@ -74,7 +77,9 @@ class Session(Protocol):
 class Environment(Protocol):
     """A family of tasks: which there are, how they are played, shown and answered."""
 
-    max_steps: int
+    @property
+    def max_steps(self) -> int:
+        """After so many steps an episode ends, won or not; at least 1. A plain field will do."""
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """All tasks of a split in a fixed order; raises ValueError for missing data."""
@@ -114,7 +119,8 @@ class Generation(Protocol):
     def metrics(self) -> Mapping[str, float]:
         """How it went so far, by names that need no prefix."""
 
-    def submit(self, request: SampleRequest) -> None: ...
+    def submit(self, request: SampleRequest) -> None:
+        """Queues a request without waiting. Raises RequestTooLongError."""
 
     def collect(self, patience_s: float = math.inf) -> Sequence[Completion]:
         """Waits until at least one submitted request is finished, or about so long.
@@ -210,6 +216,7 @@ HindsightSource = Callable[[Sequence[Trajectory]], Hindsight]
 
 
 def no_hindsight(trajectories: Sequence[Trajectory]) -> Hindsight:
+    """The source of a run without an analyst: no skills and no failures."""
     return Hindsight()
 
 
@@ -220,31 +227,42 @@ class IterationObserver(Protocol):
     def on_rollout_start(self, client: PolicyClient) -> None:
         """The client can be asked until the hindsight is there."""
 
-    def on_stage_start(self, stage: str, total: int) -> None: ...
+    def on_stage_start(self, stage: str, total: int) -> None:
+        """A stage begins that has `total` parts: trajectories, or rows."""
 
-    def on_stage_progress(self, stage: str, done: int) -> None: ...
+    def on_stage_progress(self, stage: str, done: int) -> None:
+        """`done` of its parts are finished."""
 
-    def on_stage_end(self, stage: str, num_tokens: int) -> None: ...
+    def on_stage_end(self, stage: str, num_tokens: int) -> None:
+        """A stage ended, having sampled or scored this many tokens."""
 
-    def on_trajectory_end(self, trajectory: Trajectory) -> None: ...
+    def on_trajectory_end(self, trajectory: Trajectory) -> None:
+        """One attempt is over; others may still play."""
 
-    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> None: ...
+    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> None:
+        """All attempts of this rank are over; skills on them are collected next."""
 
 
 class SilentObserver:
     """An IterationObserver that does nothing; override what you need."""
 
-    def on_rollout_start(self, client: PolicyClient) -> None: ...
+    def on_rollout_start(self, client: PolicyClient) -> None:
+        """See IterationObserver."""
 
-    def on_stage_start(self, stage: str, total: int) -> None: ...
+    def on_stage_start(self, stage: str, total: int) -> None:
+        """See IterationObserver."""
 
-    def on_stage_progress(self, stage: str, done: int) -> None: ...
+    def on_stage_progress(self, stage: str, done: int) -> None:
+        """See IterationObserver."""
 
-    def on_stage_end(self, stage: str, num_tokens: int) -> None: ...
+    def on_stage_end(self, stage: str, num_tokens: int) -> None:
+        """See IterationObserver."""
 
-    def on_trajectory_end(self, trajectory: Trajectory) -> None: ...
+    def on_trajectory_end(self, trajectory: Trajectory) -> None:
+        """See IterationObserver."""
 
-    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> None: ...
+    def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> None:
+        """See IterationObserver."""
 
 
 SILENT = SilentObserver()

@@ -35,7 +35,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Observation:
-    """What the environment shows, and what the last action earned."""
+    """What the environment shows, and what the last action earned.
+
+    Rewards are finite and within 1e9 of 0; only differences within a group count.
+    """
 
     text: str
     admissible: tuple[str, ...] = ()  # empty where the environment does not list them
@@ -82,6 +85,7 @@ class PromptText:
 
     @property
     def text(self) -> str:
+        """The parts that are not blank, with an empty line between them."""
         return "\n\n".join(part for part in (self.task, self.situation, self.request) if part)
 
 
@@ -145,7 +149,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One finished attempt at a task."""
+    """One finished attempt at a task; its log-probs are in nats, a number per response token."""
 
     task: Task
     attempt: int
@@ -156,10 +160,12 @@ class Trajectory:
 
     @property
     def id(self) -> str:
+        """Unique in a rollout: "TASK#ATTEMPT"."""
         return f"{self.task.id}#{self.attempt}"
 
     @property
     def reward(self) -> float:
+        """The sum of the steps' rewards, undiscounted."""
         return sum(step.reward for step in self.steps)
 
 
@@ -212,6 +218,7 @@ class Hindsight:
     failures: Mapping[str, str] = dataclasses.field(default_factory=dict)  # id -> reason
 
     def status(self, trajectory_id: str) -> AnalysisStatus:
+        """Whether the trajectory has skills, failed, or was not analysed."""
         if trajectory_id in self.skills:
             return "analysed"
         return "failed" if trajectory_id in self.failures else "skipped"
@@ -232,6 +239,7 @@ class Route:
 
     @property
     def level(self) -> RouteLevel:
+        """Which of the two skills there are."""
         if self.episode_skill and self.step_skill:
             return "both"
         return "episode" if self.episode_skill else "step" if self.step_skill else "none"
@@ -249,14 +257,17 @@ class RoutedStep:
 
     @property
     def name(self) -> str:
+        """ "TASK#ATTEMPT@STEP", for messages."""
         return f"{self.trajectory.id}@{self.step.index}"
 
     @property
     def prompt_ids(self) -> TokenIds:
+        """The plain prompt `h_t`, without any skill."""
         return self.step.prompt.token_ids
 
     @property
     def response_ids(self) -> TokenIds:
+        """The sampled response `y_t`."""
         return self.step.completion.token_ids
 
 
@@ -298,6 +309,7 @@ class Sample:
 
     @property
     def advantages(self) -> Float[Tensor, " R"]:
+        """The advantage of each response token, the sum of all terms."""
         return self.outcome_advantage + self.state_advantage + self.skill_advantage
 
 
@@ -349,6 +361,7 @@ class ModelInputs:
     num_tokens: int  # of all prompts and responses; what they share counts in each
 
     def to(self, device: torch.device | str) -> ModelInputs:
+        """A copy with all tensors on the device."""
         return _moved(self, device)
 
 
@@ -379,6 +392,7 @@ class Batch:
     totals: Totals
 
     def to(self, device: torch.device | str) -> Batch:
+        """A copy with all tensors on the device, those of `inputs` included."""
         return _moved(self, device)
 
 

@@ -59,5 +59,6 @@ def check_temperature(name: str, value: float) -> None:
 
 
 def check_word(name: str, value: str, words: Sequence[str]) -> None:
+    """Raises ValueError unless the value is one of the words."""
     if value not in words:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(words)}")

@@ -71,4 +71,5 @@ def refuse_foreign(run: Path, folders: Iterable[Path], checkpoint: str | None) -
 
 
 def is_among(folder: Path, known: Iterable[Path]) -> bool:
+    """Whether the folder is one of these, symbolic links resolved."""
     return folder.resolve() in [each.resolve() for each in known]

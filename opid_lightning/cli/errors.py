@@ -73,10 +73,12 @@ def last_instruction(error: BaseException) -> tuple[CodeType, int]:
 
 
 def is_raise_statement(code: CodeType, offset: int) -> bool:
+    """Whether the bytecode at this offset raises, rather than calls something that did."""
     return dis.opname[code.co_code[offset]] == "RAISE_VARARGS"
 
 
 def is_of_a_library(file: Path) -> bool:
+    """Whether a file of a traceback is Python's, a package's, or none at all."""
     return any(folder in file.parents for folder in LIBRARIES) or not file.is_file()
 
 

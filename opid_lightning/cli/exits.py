@@ -22,5 +22,6 @@ def own_exit(error: SystemExit) -> str:
 
 
 def is_users(file: Path) -> bool:
+    """Whether a file is neither of this package nor of a library."""
     file = file.absolute()
     return PACKAGE not in file.parents and not is_of_a_library(file)

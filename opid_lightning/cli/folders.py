@@ -74,6 +74,7 @@ def place(
 
 
 def newest_run(folder: Path) -> Path:
+    """The run in `folder` with the newest checkpoint; raises UsageError where there is none."""
     written = {
         path: run
         for run in folder.glob("*")
@@ -145,6 +146,7 @@ def fresh(parent: Path) -> Path:
 
 
 def refuse_missing(checkpoint: str | None) -> None:
+    """Raises UsageError where `ckpt_path` is no file, folder of shards or known store."""
     if checkpoint is None:
         return
     if "://" in checkpoint:  # which Lightning reads by fsspec
@@ -163,6 +165,7 @@ def refuse_missing(checkpoint: str | None) -> None:
 
 
 def refuse_unknown_store(checkpoint: str) -> None:
+    """Raises UsageError for a URL whose scheme fsspec cannot read here."""
     from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
     try:

@@ -52,6 +52,7 @@ def claimed(find: Callable[[], Placement]) -> Iterator[Placement]:
 
 @contextmanager
 def made(folder: Path, must_be_new: bool) -> Iterator[None]:
+    """Makes the folder; on leaving, removes what was made and is still empty."""
     new = missing(folder)
     try:
         folder.mkdir(parents=True, exist_ok=not must_be_new)
@@ -76,6 +77,7 @@ def missing(folder: Path) -> list[Path]:
 
 
 def remove_empty(folders: list[Path]) -> None:
+    """Removes those of the folders that hold nothing, innermost first."""
     for each in folders:
         with suppress(OSError):  # it holds something
             each.rmdir()
@@ -99,6 +101,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def acquired(path: Path) -> IO[str]:
+    """The lock file, open and locked. Raises UsageError where another process holds it."""
     while True:
         try:
             file = path.open("a+", errors="replace")
@@ -125,6 +128,7 @@ def acquired(path: Path) -> IO[str]:
 
 
 def is_still_at(path: Path, file: IO[str]) -> bool:
+    """Whether the open file is the one at this path, and not one that was replaced."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:
@@ -132,6 +136,7 @@ def is_still_at(path: Path, file: IO[str]) -> bool:
 
 
 def in_use(folder: Path, file: IO[str]) -> UsageError:
+    """The error that names the process which holds the folder."""
     file.seek(0)
     holder = file.read() or "which has only begun"
     return UsageError(
@@ -143,6 +148,7 @@ def in_use(folder: Path, file: IO[str]) -> UsageError:
 def unwritable(
     folder: Path, error: OSError, setting: str = "trainer.default_root_dir"
 ) -> UsageError:
+    """The error that names the folder, the reason, and the setting that moves it."""
     return UsageError(
         f"The folder {folder} cannot be written to ({error.strerror}): give another one by "
         f"{setting}=FOLDER, or make room and give permission there."

@@ -37,12 +37,14 @@ class SaveConfig(SaveConfigCallback):
     def setup(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
+        """Saves for `fit` alone; other verbs leave config.yaml as it is."""
         if stage == "fit":
             super().setup(trainer, pl_module, stage)
 
     def save_config(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
+        """Writes config.yaml, or config.resumed-TIME.yaml beside an earlier one."""
         folder = Path(trainer.default_root_dir)
         settings = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         if said := what_changed(folder, settings):
@@ -82,6 +84,7 @@ class SaveConfig(SaveConfigCallback):
     def teardown(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
     ) -> None:
+        """Gives the run's folder free."""
         self._held.close()
 
     def on_exception(
@@ -90,6 +93,7 @@ class SaveConfig(SaveConfigCallback):
         pl_module: lightning.LightningModule,
         exception: BaseException,
     ) -> None:
+        """Gives the run's folder free after an exception, when `teardown` is not called."""
         self._held.close()
 
 

@@ -30,6 +30,7 @@ class FirstAttempt(RolloutCallback):
         self.is_over = False
 
     def on_stage_progress(self, trainer: lightning.Trainer, stage: str, done: int) -> None:
+        """Marks the start as over once the first attempt of a rollout has ended."""
         self.is_over = True
 
 
@@ -51,6 +52,7 @@ def leaving_nothing(folder: Path, first_attempt: FirstAttempt) -> Iterator[None]
 
 
 def holdings(folder: Path) -> list[Path]:
+    """What a folder holds besides the lock; empty where there is no folder."""
     return [each for each in folder.iterdir() if each.name != LOCK] if folder.is_dir() else []
 
 
@@ -79,6 +81,7 @@ def check_start(given: Any, configuration: Configuration) -> None:
 
 
 def check(name: str, value: Any, configuration: Configuration, **bounds: float) -> None:
+    """Raises UsageError, with where the setting was set, for a value out of range."""
     try:
         check_range(name, value, **bounds)  # type: ignore[arg-type]
     except ValueError as error:

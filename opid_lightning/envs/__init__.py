@@ -1,0 +1,1 @@
+"""Environments: what is played, with its data, its prompts and its experts."""

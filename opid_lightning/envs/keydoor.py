@@ -37,6 +37,7 @@ class Layout:
 
     @property
     def id(self) -> str:
+        """Unique among layouts of one size, such as start0-key2-door3."""
         key = "held" if self.key is None else f"key{self.key}"
         return f"start{self.start}-{key}-door{self.door}"
 
@@ -78,9 +79,11 @@ class Keydoor:
         return [Task(layout.id, layout.kind, layout) for layout in layouts[split]]
 
     def open(self) -> Session:
+        """A corridor of this size."""
         return _Corridor(self.size, self.win_reward)
 
     def prompt(self, goal: str, history: Sequence[Turn], observation: Observation) -> PromptText:
+        """Goal, the last `history_length` turns, and the observation, in one line each."""
         shown = history[-self.history_length :] if self.history_length else ()
         past = [f"{turn.observation.text} Then {turn.action.text}." for turn in shown]
         return PromptText(

@@ -64,6 +64,7 @@ def _check_archive(path: Path, with_tensors: bool, size: int, written_at: int) -
 
 
 def check_member(archive: ZipFile, member: ZipInfo) -> None:
+    """Reads a member of a torch archive; raises BadZipFile where its checksum differs."""
     is_plain = member.compress_type == ZIP_STORED and member.file_size == member.compress_size
     if not is_plain or member.external_attr:  # of which one bit would make it a folder
         raise BadZipFile(f"{member.filename!r} is not stored as torch.save does")
@@ -73,6 +74,7 @@ def check_member(archive: ZipFile, member: ZipInfo) -> None:
 
 
 def is_tensor(member: ZipInfo) -> bool:
+    """Whether a member holds the numbers of a tensor."""
     return Path(member.filename).parent.name == "data"
 
 
@@ -89,6 +91,7 @@ def checksums_in(folder: Path) -> dict[str, int]:
 
 
 def check_files(folder: Path, checksums: Mapping[str, int]) -> None:
+    """Raises DamagedError for the first file that is missing or differs."""
     for name, expected in checksums.items():
         file = folder / name
         if not file.exists():
@@ -98,6 +101,7 @@ def check_files(folder: Path, checksums: Mapping[str, int]) -> None:
 
 
 def checksum_of(file: Path) -> int:
+    """CRC-32 of a file, remembered until its size or time of change differ."""
     stat = file.stat()
     return _checksum_of(file.resolve(), stat.st_size, stat.st_mtime_ns)
 
@@ -122,5 +126,6 @@ def shards_of_rank(files: Iterable[Path], rank: int) -> list[Path]:
 
 
 def write_checksums(folder: Path, checksums: Mapping[str, int]) -> None:
+    """Writes the checksums of a folder's files beside them."""
     with atomic_write(folder / CHECKSUMS) as file:
         json.dump(checksums, file, indent=1, sort_keys=True)

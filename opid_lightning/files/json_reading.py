@@ -60,6 +60,7 @@ def read_json(text: str | bytes) -> Any:
 
 
 def is_too_deep(value: Any) -> bool:
+    """Whether lists and objects are nested more than `MAX_DEPTH` levels deep."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(MAX_DEPTH):
         level = [

@@ -18,6 +18,7 @@ class Omissions:
     examples: dict[str, str] = field(default_factory=dict)
 
     def add(self, reason: str, example: object) -> None:
+        """Counts something left out; the first of each reason is kept as the example."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
         self.examples.setdefault(reason, str(example))
 
@@ -39,4 +40,5 @@ class Omissions:
 
 @cache
 def warn_once(log: logging.Logger, message: str) -> None:
+    """Logs a warning the first time that this process is given this message."""
     log.warning("%s", message)

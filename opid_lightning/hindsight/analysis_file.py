@@ -66,10 +66,12 @@ def open_to_write(path: Path, busy_s: float = BUSY_S) -> sqlite3.Connection:
 
 
 def set_busy_timeout(connection: sqlite3.Connection, seconds: float) -> None:
+    """How long SQLite waits for other writers, in seconds."""
     connection.execute(f"PRAGMA busy_timeout = {round(1000 * seconds)}")
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
+    """Opens an existing file read-only; raises ValueError where it is not one of analyses."""
     uri = f"{path.absolute().as_uri()}?mode=ro"
     try:
         connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
@@ -115,11 +117,13 @@ def use_write_ahead_log(connection: sqlite3.Connection) -> None:
 
 
 def is_blank(connection: sqlite3.Connection) -> bool:
+    """Whether the database has no tables and belongs to no program yet."""
     (count,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     return bool(count == 0) and pragma(connection, "application_id") == 0
 
 
 def check_ours(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises ValueError for another program's database, another version, or damage."""
     if pragma(connection, "application_id") != APPLICATION_ID:
         raise refusal(path, "it is a database of another program")
     version = pragma(connection, "user_version")
@@ -130,10 +134,12 @@ def check_ours(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> object:
+    """The value of one of SQLite's settings."""
     return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 
 def refusal(path: Path, reason: str | Exception) -> ValueError:
+    """The error that names the file, the reason, and what fixes it."""
     code = getattr(reason, "sqlite_errorcode", 0) & 0xFF
     fix = FIXES.get(code, "Move it away, or name another")
     return ValueError(

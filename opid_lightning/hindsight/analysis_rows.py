@@ -50,6 +50,7 @@ def write(connection: sqlite3.Connection, entry: Entry) -> None:
 
 
 def has_usable(connection: sqlite3.Connection, key: str) -> bool:
+    """Whether an analysis is stored under this key and passes today's checks."""
     try:
         return standing(connection, key) is not None
     except AnalysisError:
@@ -63,12 +64,14 @@ def standing(connection: sqlite3.Connection, key: str) -> Analysis | None:
 
 
 def spent(connection: sqlite3.Connection, run: str) -> Usage:
+    """What one run has spent, by the folder that names it."""
     sums = ", ".join(f"coalesce(sum({name}), 0)" for name in USAGE)
     rows = connection.execute(f"SELECT {sums} FROM spending WHERE run = ?", (run,))
     return Usage(*rows.fetchone())
 
 
 def insert(connection: sqlite3.Connection, table: str, row: Row) -> None:
+    """Adds a row, its columns named by the keys."""
     # Half characters, which SQLite cannot encode, become `?`.
     values = [
         v.encode("utf-8", "replace").decode() if isinstance(v, str) else v for v in row.values()
@@ -78,6 +81,7 @@ def insert(connection: sqlite3.Connection, table: str, row: Row) -> None:
 
 
 def now() -> str:
+    """The time of day in UTC, to the millisecond, as rows keep it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 

@@ -60,6 +60,7 @@ def as_declared(answer: object) -> Analysis:
 
 
 def skills_of(answer: object) -> Skills:
+    """The skills with plain texts and whole numbers; raises TypeError for anything else."""
     if not isinstance(answer, Skills):
         raise refused("Analysis.skills=", answer, "Skills of opid_lightning.types, or None")
     if not isinstance(answer.step_skills, Mapping):
@@ -72,6 +73,7 @@ def skills_of(answer: object) -> Skills:
 
 
 def usage_of(answer: object) -> Usage:
+    """What was used, as plain numbers; raises TypeError for anything else."""
     if not isinstance(answer, Usage):
         raise refused("Analysis.usage=", answer, "Usage of opid_lightning.types")
     amounts: dict[str, Any] = {name: amount_of(name, getattr(answer, name)) for name in USAGE}
@@ -79,6 +81,7 @@ def usage_of(answer: object) -> Usage:
 
 
 def amount_of(name: str, value: object) -> float:
+    """A number of at least 0, whole unless it is a cost; raises TypeError for anything else."""
     number = plain(value)
     kinds = (int, float) if name == "cost" else int
     if isinstance(number, bool) or not isinstance(number, kinds) or not 0 <= number < 2**63:
@@ -88,6 +91,7 @@ def amount_of(name: str, value: object) -> float:
 
 
 def step_of(key: object) -> int:
+    """The 0-based number of a step; raises TypeError where it is no whole number."""
     number = plain(key)
     if isinstance(number, bool) or not isinstance(number, int):
         raise refused("the step of a step skill as ", key, "its number, a whole one")
@@ -95,6 +99,7 @@ def step_of(key: object) -> int:
 
 
 def text_of(name: str, value: object) -> str:
+    """The text; raises TypeError, naming the field, for anything else."""
     try:
         return text(value)
     except TypeError as error:
@@ -102,9 +107,11 @@ def text_of(name: str, value: object) -> str:
 
 
 def refused(name: str, value: object, expected: str) -> TypeError:
+    """The error that says what was got and what is expected."""
     return TypeError(f"{name}{shown(value)}; expected {expected}")
 
 
 def name_of(analyst: object) -> str:
+    """The analyst's class with its module, for messages."""
     kind = type(analyst)
     return f"{kind.__module__}.{kind.__qualname__}"

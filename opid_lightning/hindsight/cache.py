@@ -42,6 +42,7 @@ class Question:
 
     @cached_property
     def key(self) -> str:
+        """SHA-256 of trajectory, candidates and analyst: equal questions have equal answers."""
         return digest([trajectory_key(self.trajectory), self.candidates, self.identity])
 
 
@@ -62,6 +63,7 @@ def trajectory_key(trajectory: Trajectory) -> str:
 
 
 def digest(content: object) -> str:
+    """SHA-256 of the content as JSON, in hexadecimal."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -127,11 +129,13 @@ class AnalysisCache:
             return sum(held, self._spent.get(run, Usage()))
 
     def new_faults(self) -> CacheFaults:
+        """What could not be stored or read since the last call."""
         with self._lock:
             faults, self._faults = self._faults, CacheFaults()
             return faults
 
     def close(self) -> None:
+        """Tries once more to write what is held in memory, then closes the file."""
         with self._lock:
             if self._unwritten:
                 self._write_all()
@@ -208,6 +212,10 @@ def is_answer(analysis: Analysis) -> bool:
 
 
 def entry_of(question: Question, analysis: Analysis, run: str, is_kept: bool) -> Entry:
+    """The row for an analysis, and what it cost.
+
+    A failure that may pass is not kept as an answer.
+    """
     made = {"key": question.key, "run": run, "created": now(), "failure": analysis.failure}
     answer = {
         **made,

@@ -65,6 +65,7 @@ class LiteralReader:
         return self.scalar(at)
 
     def members(self, at: int, depth: int) -> tuple[dict[object, object], int]:
+        """The object that starts at `at`, and where it ends; raises UnreadableError."""
         members: dict[object, object] = {}
         at = self.skip_space(at + 1)
         while not self.text.startswith("}", at):
@@ -74,6 +75,10 @@ class LiteralReader:
         return members, at + 1
 
     def items(self, at: int, depth: int) -> tuple[object, int]:
+        """The list or tuple that starts at `at`, and where it ends.
+
+        One item in parentheses is itself.
+        """
         opener, start = self.text[at], at + 1
         closer = "]" if opener == "[" else ")"
         items: list[object] = []
@@ -89,6 +94,7 @@ class LiteralReader:
         return (items[0] if is_grouping else tuple(items)), at + 1
 
     def scalar(self, at: int, is_key: bool = False) -> tuple[object, int]:
+        """A text, number, constant or bare key at `at`, and where it ends."""
         if self.text[at : at + 1] in STRINGS:
             return self.strings(at)
         if number := NUMBER.match(self.text, at):
@@ -118,12 +124,14 @@ class LiteralReader:
         return self.skip_space(self.expect(",", at))
 
     def expect(self, mark: str, at: int) -> int:
+        """The position behind `mark`; raises UnreadableError where something else stands there."""
         at = self.skip_space(at)
         if not self.text.startswith(mark, at):
             raise UnreadableError(at)
         return at + 1
 
     def skip_space(self, at: int) -> int:
+        """The position behind blanks and comments."""
         match = SPACE.match(self.text, at)
         assert match is not None, "the pattern matches nothing, too"
         return match.end()
@@ -158,6 +166,7 @@ def find_objects(text: str) -> ObjectsFound:
 
 
 def is_list_of_objects(value: object) -> bool:
+    """Whether the value is a list that holds an object."""
     return isinstance(value, list) and any(isinstance(item, dict) for item in value)
 
 
@@ -167,6 +176,7 @@ def is_member(text: str, start: int) -> bool:
 
 
 def unescape(body: str) -> str:
+    """The body of a quoted text with its escapes resolved."""
     if "\\" in body:
         body = ESCAPE.sub(unescaped, body)
     if any("\ud800" <= character <= "\udfff" for character in body):
@@ -176,6 +186,7 @@ def unescape(body: str) -> str:
 
 
 def unescaped(match: re.Match[str]) -> str:
+    """The character that one escape stands for; unknown escapes stay as written."""
     code = match.group(1)
     if len(code) > 1:
         return chr(int(code[1:], 16))
@@ -185,6 +196,7 @@ def unescaped(match: re.Match[str]) -> str:
 
 
 def read_number(match: re.Match[str]) -> int | float:
+    """An int or a float; raises UnreadableError where Python reads neither."""
     text = match.group()
     try:
         return int(text) if re.fullmatch(r"[-+]?[0-9_]+", text) else float(text)

@@ -95,6 +95,7 @@ def record_lines(
 
 
 def cut_observation(text: str) -> str:
+    """The text shortened for the record, with a mark that says by how much."""
     num_lost = len(text) - NUM_CHARACTERS_LEFT
     mark = f"… [{num_lost} more characters left out of this record]"
     return text if num_lost <= len(mark) else text[:NUM_CHARACTERS_LEFT] + mark
@@ -142,6 +143,7 @@ def reply_schema(
 def step_skills_schema(
     candidates: Sequence[int], max_step_skills: int, sentence: Mapping[str, object]
 ) -> dict[str, object]:
+    """The JSON schema of `step_skills`: keys are the candidates alone."""
     if not candidates or not max_step_skills:
         # Grammars refuse an empty enum.
         return {"type": "object", "additionalProperties": False}

@@ -88,6 +88,10 @@ def parse_reply(reply: str | None) -> Reply:
 
 
 def choose_answer(found: ObjectsFound, reply: str) -> Mapping[object, object]:
+    """The first object with an episode skill.
+
+    Raises AnalysisError, which says why there is none.
+    """
     for candidate in found.objects:
         if "episode_skill" in candidate:
             return candidate
@@ -102,6 +106,7 @@ def choose_answer(found: ObjectsFound, reply: str) -> Mapping[object, object]:
 
 
 def ending(reply: str) -> str:
+    """The end of a reply, quoted for a message."""
     return repr(reply[-80:])
 
 
@@ -172,6 +177,7 @@ def check_any_in_range(reply: Reply, candidates: Collection[int]) -> None:
 
 
 def shorten(text: str, name: str, max_characters: int) -> str:
+    """The text as it is; raises AnalysisError "too_long" above `max_characters`."""
     if len(text.strip()) <= max_characters:
         return text
     raise AnalysisError(
@@ -181,4 +187,5 @@ def shorten(text: str, name: str, max_characters: int) -> str:
 
 
 def usable(text: str) -> str:
+    """The text, or blank where it is a way to say nothing, such as "none" or "n/a"."""
     return "" if text.lower() in BLANK else text

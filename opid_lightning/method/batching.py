@@ -26,7 +26,8 @@ class Batching:
 
     With `share_prefixes`, the rows of a micro-batch are merged, and shared prefixes are computed
     once; this helps when a step's prompt continues the one before. Micro-batches then end
-    where they share least. The gradient is the same but for rounding.
+    where they share least. The gradient is the same but for rounding. Raises ValueError
+    for a setting below 1.
     """
 
     mini_batch_rows: int | None = 256  # rows of an optimizer step at most; null: all

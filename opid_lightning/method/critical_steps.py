@@ -19,6 +19,8 @@ from opid_lightning.value_checks import check_range
 
 @dataclass(frozen=True)
 class CriticalStepsFound:
+    """The chosen rows, and how many groups could have had some."""
+
     mask: Bool[Tensor, " B"]
     num_groups: int
     num_eligible_groups: int  # that vary enough
@@ -51,6 +53,10 @@ class CriticalSteps:
         groups: Int[Tensor, " B"],
         trajectories: Sequence[Hashable],
     ) -> CriticalStepsFound:
+        """The critical rows among those with these returns.
+
+        Equal `groups` saw equal observations.
+        """
         mask = torch.zeros_like(groups, dtype=torch.bool)
         if self.per_trajectory == 0:
             return CriticalStepsFound(mask, 0, 0, None)

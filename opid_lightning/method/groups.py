@@ -28,11 +28,13 @@ def first_rows(groups: Int[Tensor, " B"]) -> Bool[Tensor, " B"]:
 
 
 def group_sums(values: Float[Tensor, " B"], groups: Int[Tensor, " B"]) -> Float[Tensor, " G"]:
+    """The sum of each group's values, `[G]`; groups are numbered from 0."""
     num_groups = int(groups.max()) + 1 if len(groups) else 0
     return values.new_zeros(num_groups).index_add(0, groups, values)
 
 
 def group_means(values: Float[Tensor, " B"], groups: Int[Tensor, " B"]) -> Float[Tensor, " G"]:
+    """The mean of each group's values, `[G]`; groups are numbered from 0 without gaps."""
     return group_sums(values, groups) / group_sums(torch.ones_like(values), groups)
 
 

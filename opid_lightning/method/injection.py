@@ -42,14 +42,17 @@ class Injection:
         check_range(name, length, at_least=1, or_null=True)
 
     def with_episode_skill(self, prompt: PromptText, skill: str) -> PromptText:
+        """The prompt with the skill behind the task. Override to write it elsewhere."""
         return with_episode_skill(prompt, skill)
 
     def with_step_skill(self, prompt: PromptText, skill: str) -> PromptText:
+        """The prompt with the skill before the request. Override to write it elsewhere."""
         return with_step_skill(prompt, skill)
 
     def __call__(
         self, trajectory: Trajectory, step: Step, route: Route, encode: Callable[[str], TokenIds]
     ) -> RoutedStep:
+        """The step with the token ids of each skill prompt that fits; `encode` maps text to ids."""
         prompts = self.prompts_of(step.prompt.text, route)
         token_ids = {level: encode(prompt.text) for level, prompt in prompts.items()}
         fitting = {level: ids for level, ids in token_ids.items() if self.fits(ids)}
@@ -60,6 +63,7 @@ class Injection:
         return RoutedStep(trajectory, step, route, fitting, over_budget)
 
     def fits(self, prompt: TokenIds) -> bool:
+        """Whether a prompt of these tokens is within `max_prompt_tokens`."""
         return self.max_prompt_tokens is None or len(prompt) <= self.max_prompt_tokens
 
     def prompts_of(self, plain: PromptText, route: Route) -> dict[SkillLevel, PromptText]:
@@ -73,14 +77,17 @@ class Injection:
 
 
 def with_episode_skill(prompt: PromptText, skill: str) -> PromptText:
+    """The skill under its heading, at the end of `task`."""
     section = f"Advice for this task, learned from an earlier attempt:\n{skill.strip()}"
     return dataclasses.replace(prompt, task=paragraphs(prompt.task, section))
 
 
 def with_step_skill(prompt: PromptText, skill: str) -> PromptText:
+    """The skill under its heading, at the start of `request`."""
     section = f"Advice for this very moment:\n{skill.strip()}"
     return dataclasses.replace(prompt, request=paragraphs(section, prompt.request))
 
 
 def paragraphs(*parts: str) -> str:
+    """The parts that are not blank, with an empty line between them."""
     return "\n\n".join(part for part in parts if part)

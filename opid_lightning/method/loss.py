@@ -34,7 +34,13 @@ class LossTerms:
 
 @dataclass(frozen=True)
 class Loss:
-    """`policy_weight * surrogate + kl_weight * KL - entropy_weight * H`, plus the rule's loss."""
+    """`policy_weight * surrogate + kl_weight * KL - entropy_weight * H`, plus the rule's loss.
+
+    Defaults are the paper's (arXiv 2606.26790): epsilon 0.2 on both sides, beta 0.01, no entropy
+    term. `ppo` clips the ratio of each token and, where the advantage is negative, at `dual_clip`
+    as well; `gspo` takes one ratio per response (arXiv 2507.18071). Raises ValueError for a
+    setting out of range.
+    """
 
     surrogate: Literal["ppo", "gspo"] = "ppo"  # PPO with dual clip, or GSPO
     clip_low: float = 0.2  # lower clip of the ratio, 1 - clip_low
@@ -67,10 +73,12 @@ class Loss:
 
     @property
     def needs_reference(self) -> bool:
+        """Whether rows must be scored by the frozen reference, which costs a second model."""
         return self.kl_weight > 0
 
     @property
     def needs_entropy(self) -> bool:
+        """Whether the forward must return entropies `[B R]`."""
         return self.entropy_weight > 0
 
     def __call__(
@@ -81,7 +89,18 @@ class Loss:
         rule: Rule = Rule(),
         iteration: int = 0,
     ) -> LossTerms:
-        """The loss is scaled up by the number of micro-batches, as Lightning divides by it."""
+        """The loss of a micro-batch, times their number, as Lightning divides by it.
+
+        Args:
+            logprobs: `log pi_theta(y | h)` in nats; the gradient goes through it.
+            entropy: of the policy at each response token, in nats; None where none is needed.
+            batch: the rows, with their old log-probs and advantages.
+            rule: may add a loss of its own.
+            iteration: number of the iteration, from 0, which the rule is told.
+
+        Raises ValueError where a reference is needed and rows were not scored by one, or the
+        rule returns something else than `[B R]`.
+        """
         # What stands at padding must not even be differentiated: infinity times 0 is NaN.
         logprobs = torch.where(batch.response_mask.bool(), logprobs, 0.0)
         mismatch = mismatch_weights(

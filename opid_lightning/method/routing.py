@@ -71,6 +71,7 @@ def select_sources(
 
 
 def check_mode(mode: str) -> None:
+    """Raises ValueError unless the mode is one of `RoutingMode`."""
     modes = get_args(RoutingMode)
     if mode not in modes:
         raise ValueError(f"Routing mode is {mode!r}; expected one of {', '.join(modes)}.")

@@ -14,26 +14,33 @@ from opid_lightning.types import ScoredStep, SkillLevel
 
 @dataclass(frozen=True)
 class Rows:
+    """Scored steps, one row each; tensors are float64 of shape `[B]`."""
+
     steps: Sequence[ScoredStep]
 
     @property
     def tasks(self) -> list[str]:
+        """The task of each row: attempts at one task are a group."""
         return [step.routed.trajectory.task.id for step in self.steps]
 
     @property
     def trajectories(self) -> list[str]:
+        """The trajectory of each row."""
         return [step.routed.trajectory.id for step in self.steps]
 
     @property
     def observations(self) -> list[str]:
+        """What was seen before each action, by which states are compared."""
         return [step.routed.step.observation.text for step in self.steps]
 
     @property
     def rewards(self) -> Float[Tensor, " B"]:
+        """What each step's action earned."""
         return torch.tensor([s.routed.step.reward for s in self.steps], dtype=torch.float64)
 
     @property
     def is_valid(self) -> Float[Tensor, " B"]:
+        """1 where the response was well-formed, else 0."""
         valid = [step.routed.step.action.is_valid for step in self.steps]
         return torch.tensor(valid, dtype=torch.float64)
 
@@ -46,11 +53,13 @@ class Rows:
 
     @property
     def episode_lengths(self) -> Float[Tensor, " B"]:
+        """Steps of each row's trajectory."""
         lengths = [len(step.routed.trajectory.steps) for step in self.steps]
         return torch.tensor(lengths, dtype=torch.float64)
 
     @property
     def response_lengths(self) -> list[int]:
+        """Response tokens of each row."""
         return [step.old_logprobs.numel() for step in self.steps]
 
     def scored_with(self, level: SkillLevel) -> list[int]:

@@ -68,6 +68,7 @@ def first_epoch(plan: BatchPlan, num_rows: int) -> Iterator[tuple[tuple[int, ...
 
 
 def used_levels(rows: Sequence[RoutedStep]) -> tuple[SkillLevel, ...]:
+    """The levels at which any of the rows is to be scored, in the order of `SKILL_LEVELS`."""
     used = {level for row in rows for level in row.skill_prompt_ids}
     return tuple(level for level in SKILL_LEVELS if level in used)
 

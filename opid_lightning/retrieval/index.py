@@ -173,6 +173,7 @@ class Index:
 
     @classmethod
     def open(cls, folder: Path) -> Index:
+        """Opens an index that `build` wrote; raises ValueError for another version."""
         card = _card(folder)
         if card.get("version") != VERSION:
             raise ValueError(

@@ -49,9 +49,11 @@ class Episode:
 
     @property
     def history(self) -> tuple[Turn, ...]:
+        """The turns so far, oldest first."""
         return tuple(Turn(step.observation, step.action) for step in self.steps)
 
     def begin(self, opening: Opening) -> None:
+        """Takes goal and first observation from `reset`."""
         self.goal, self.observation = opening.goal, opening.observation
 
     def add(
@@ -69,6 +71,7 @@ class Episode:
         return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest()) >> 1
 
     def trajectory(self) -> Trajectory:
+        """The steps so far as a finished trajectory."""
         return Trajectory(
             self.task, self.attempt, self.goal, tuple(self.steps), self.observation.won
         )
@@ -110,9 +113,11 @@ class Play:
 
     @property
     def num_live(self) -> int:
+        """Attempts that hold a session now."""
         return len(self.asked) + len(self.moving)
 
     def start(self, task: Task, attempt: int) -> None:
+        """Takes a session and resets it to the task, in a thread where sessions wait."""
         episode = Episode(task, attempt, self.sessions.take())
         move = _Move(episode, f"reset() to {task.id!r}", partial(self._begin, episode))
         self._move(move, episode.session.reset, task)

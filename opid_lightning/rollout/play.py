@@ -26,6 +26,7 @@ class Commands:
     def __call__(
         self, goal: str, history: tuple[Turn, ...], observation: Observation
     ) -> str | None:
+        """The next command of the list; None after the last."""
         step = len(history)
         return self.commands[step] if step < len(self.commands) else None
 
@@ -41,6 +42,7 @@ class Terminal:
     def __call__(
         self, goal: str, history: tuple[Turn, ...], observation: Observation
     ) -> str | None:
+        """Shows the game and reads a command; None at the end of input."""
         if not self.sees_game:
             if not history:
                 print(f"Goal: {goal}\n", file=self.screen)
@@ -72,6 +74,7 @@ def commands_from(file: str | Path) -> Commands:
 
 
 def commands_in(lines: Iterable[str]) -> Commands:
+    """The commands of a file, blank lines left out."""
     return Commands(tuple(command for line in lines if (command := line.strip())))
 
 
@@ -81,6 +84,7 @@ def from_terminal(source: TextIO | None = None, screen: TextIO | None = None) ->
 
 
 def shown(observation: Observation) -> str:
+    """An observation with its admissible actions, as a person reads it."""
     lines = [observation.text]
     if observation.admissible:
         lines.append(f"Admissible: {', '.join(observation.admissible)}")
@@ -94,9 +98,11 @@ class JSONLines:
     out: TextIO
 
     def start(self, goal: str, observation: Observation) -> None:
+        """Writes the opening as step 0 without a command."""
         self.step(0, None, observation)
 
     def step(self, number: int, command: str | None, observation: Observation) -> None:
+        """Writes one JSON object on one line, and flushes it."""
         record = {
             "step": number,
             "command": command,
@@ -120,13 +126,16 @@ class PlainText:
     echoes: bool = True
 
     def start(self, goal: str, observation: Observation) -> None:
+        """Prints the goal and the first observation."""
         print(f"Goal: {goal}\n\n{shown(observation)}", file=self.out, flush=True)
 
     def step(self, number: int, command: str | None, observation: Observation) -> None:
+        """Prints the observation, after the command where the terminal does not echo it."""
         typed = f"> {command}\n" if self.echoes else ""
         print(f"{typed}{shown(observation)}", file=self.out, flush=True)
 
     def end(self, num_steps: int, observation: Observation) -> None:
+        """Prints whether the game was won, after how many steps."""
         result = "Won" if observation.won else "Lost" if observation.done else "Not won"
         steps = "1 step" if num_steps == 1 else f"{num_steps} steps"
         print(

@@ -31,7 +31,11 @@ from opid_lightning.value_checks import check_range, check_temperature
 
 @dataclass(frozen=True)
 class Rollout:
-    """Plays every task `group_size` times with the policy that `generation` serves."""
+    """Plays every task `group_size` times with the policy that `generation` serves.
+
+    Lengths are in tokens of the policy's tokenizer. The group size of 8 is the paper's. Raises
+    ValueError for a setting out of range.
+    """
 
     group_size: int = 8  # attempts at each task
     max_prompt_tokens: int = 2048  # longest prompt, skill included

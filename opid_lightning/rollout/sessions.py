@@ -21,6 +21,7 @@ class SessionPool:
         self._idle: list[Session] = []
 
     def take(self) -> Session:
+        """An idle session, or a new one."""
         if not self._idle:
             with self._gate.calling("open()"):
                 self._idle.append(self._gate.session(self.environment.open()))
@@ -28,6 +29,7 @@ class SessionPool:
         return self._idle.pop()
 
     def give_back(self, session: Session) -> None:
+        """Keeps a session for the next task; a lost one is discarded instead."""
         self._idle.append(session)
 
     def discard(self, session: Session) -> None:

@@ -33,6 +33,7 @@ class Scripted:
 
     @contextmanager
     def serving(self, policy: Policy) -> Iterator[Generation]:
+        """Serves the script; the policy gives its tokenizer, and log-probs where asked."""
         yield _Script(self, policy, stop_ids(policy)[0])
 
 

@@ -70,10 +70,12 @@ class SharedGeneration:
 
     @property
     def weight_version(self) -> int:
+        """The version of the generation that is shared."""
         return self.generation.weight_version
 
     @property
     def metrics(self) -> Mapping[str, float]:
+        """The metrics of the generation that is shared."""
         return self.generation.metrics
 
     @cached_property
@@ -82,9 +84,11 @@ class SharedGeneration:
         return fingerprint_of(weights_of(self.policy))
 
     def submit(self, request: SampleRequest) -> None:
+        """Passes a request of the rollout on."""
         self.generation.submit(request)
 
     def collect(self, patience_s: float = math.inf) -> Sequence[Completion]:
+        """Finished requests of the rollout alone; answers to others go to their futures."""
         end = time.monotonic() + patience_s
         while not self._finished and time.monotonic() <= end:
             self._hand_over()
@@ -96,6 +100,7 @@ class SharedGeneration:
     def ask(
         self, message: str, *, max_tokens: int, temperature: float, seed: int, schema: str = ""
     ) -> Future[Exchange]:
+        """Queues a question from any thread; fails at once after the serving has ended."""
         question = _Question(message, max_tokens, temperature, seed, schema)
         with self._lock:
             if self._has_ended:
@@ -105,6 +110,7 @@ class SharedGeneration:
         return question.answer
 
     def advance(self) -> None:
+        """Hands questions to the engine and collects what is finished, for a moment."""
         self._hand_over()
         if self._asked:
             self._sort(self.generation.collect(PATIENCE_S))

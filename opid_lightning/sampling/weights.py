@@ -31,6 +31,7 @@ class TensorRecord:
 
     @classmethod
     def of(cls, tensor: Tensor) -> TensorRecord:
+        """Shape, dtype and a hash of the bits of a tensor."""
         bits = torch.hash_tensor(tensor.detach())
         return cls(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), int(bits.item()))
 
@@ -56,6 +57,7 @@ def weights_of(policy: Policy) -> Iterator[tuple[str, Tensor]]:
 
 
 def manifest_of(weights: Iterable[tuple[str, Tensor]]) -> Manifest:
+    """A record of each tensor by its name."""
     return {name: TensorRecord.of(tensor) for name, tensor in weights}
 
 
@@ -74,6 +76,7 @@ def as_json(manifest: Manifest) -> dict[str, dict[str, Any]]:
 
 
 def from_json(stored: Mapping[str, Mapping[str, Any]]) -> Manifest:
+    """A manifest as a server's worker reported it."""
     return {name: TensorRecord.read(record) for name, record in stored.items()}
 
 

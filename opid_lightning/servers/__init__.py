@@ -1,0 +1,1 @@
+"""Servers that a run starts: their processes, their environment, and their health."""

@@ -18,6 +18,7 @@ def withhold(variable: str) -> None:
 
 
 def child_environment() -> dict[str, str]:
+    """This process's variables without keys of other services."""
     return {
         name: value
         for name, value in os.environ.items()

@@ -31,6 +31,7 @@ class ServerProcess:
     _watch: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> None:
+        """Starts it under a watch process, which ends it when this process ends."""
         assert self._watch is None, "it was started already"
         watched = [sys.executable, "-I", str(WATCH), str(os.getpid()), *self.command]
         with self.log.open("ab") as log:
@@ -45,6 +46,7 @@ class ServerProcess:
 
     @property
     def is_running(self) -> bool:
+        """Whether its watch process is alive."""
         return self._watch is not None and self._watch.poll() is None
 
     @property
@@ -81,6 +83,7 @@ class ServerProcess:
 
 
 def free_port() -> int:
+    """A port of this host that was free a moment ago."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]

@@ -68,6 +68,7 @@ def memory_arguments(memory_share: float, cache_gib: float) -> dict[str, Any]:
 
 
 def log_folder(asked: str | None) -> Path:
+    """The folder asked for, or a temporary one, made and announced."""
     if asked is not None:
         folder = Path(asked).expanduser().absolute()
         folder.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ GRACE_S = 5.0  # between asking and killing
 
 
 def watch(parent: int, command: list[str]) -> None:
+    """Runs the command; ends its process group once it or the parent process ends."""
     # The group is asked to end by a signal that must not end the watch before it has swept up.
     # A handler does not pass on to the command, as ignoring would.
     signal.signal(signal.SIGTERM, lambda *_: None)

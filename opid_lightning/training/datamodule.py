@@ -65,6 +65,9 @@ class RolloutDataModule(lightning.LightningDataModule):
         workers: processes in which sessions live, if any.
         tasks_per_iteration: tasks an iteration, each attempted `rollout.group_size` times.
         seed: decides task order, sampling and row order, together with the iteration's number.
+
+    Raises ValueError where the environment lacks a method, and in `setup` where data is missing
+    or the Trainer would train on part of a rollout.
     """
 
     def __init__(
@@ -115,6 +118,10 @@ class RolloutDataModule(lightning.LightningDataModule):
         self._hindsight = (name, source) if source else None
 
     def setup(self, stage: str) -> None:
+        """Reads tasks, checks settings and starts workers.
+
+        Raises ValueError before anything is played.
+        """
         assert self.trainer is not None
         if stage == "fit":
             check_trainer(self.trainer)
@@ -152,6 +159,7 @@ class RolloutDataModule(lightning.LightningDataModule):
 
     @property
     def module(self) -> OPIDModule:
+        """The module in training, which holds the policy."""
         assert self.trainer is not None
         return self.trainer.lightning_module  # type: ignore[return-value]
 
@@ -200,6 +208,7 @@ class RolloutDataModule(lightning.LightningDataModule):
 
     @property
     def ranks(self) -> Ranks:
+        """This process among those of the run."""
         assert self.trainer is not None
         return ranks_of(self.trainer)
 
@@ -225,10 +234,12 @@ class RolloutDataModule(lightning.LightningDataModule):
 
     @property
     def tokenizer(self):  # type: ignore[no-untyped-def]
+        """The policy's, once the module has loaded it."""
         return self.module.policy.tokenizer
 
     @property
     def encode(self):  # type: ignore[no-untyped-def]
+        """From a user message to the ids of the whole chat prompt; the first prompt is checked."""
         return CheckedEncoder(self.module.policy, self.module.source.thinking, self.rollout.stop)
 
     def val_dataloader(self) -> DataLoader[Played]:
@@ -238,9 +249,11 @@ class RolloutDataModule(lightning.LightningDataModule):
         return DataLoader(parts, batch_size=None, collate_fn=self.evaluate)  # type: ignore[arg-type]
 
     def predict_dataloader(self) -> DataLoader[Played]:
+        """The validation sets."""
         return self.val_dataloader()
 
     def test_dataloader(self) -> DataLoader[Played]:
+        """The sets that `setup("test")` chose."""
         return self.val_dataloader()
 
     def evaluate(self, part: tuple[Split, Sequence[Task]]) -> Played:
@@ -270,6 +283,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         return batch.to(device) if isinstance(batch, Batch) else batch
 
     def teardown(self, stage: str) -> None:
+        """Closes sessions and worker processes."""
         self._close()
 
     def on_exception(self, exception: BaseException) -> None:

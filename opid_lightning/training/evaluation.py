@@ -20,7 +20,10 @@ EvaluatedSplit = Literal["train", "valid_seen", "valid_unseen", "both"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How `validate`, `test`, `predict`, and `fit` meanwhile, play their fixed sets."""
+    """How `validate`, `test`, `predict`, and `fit` meanwhile, play their fixed sets.
+
+    Raises ValueError for a setting out of range, and for several greedy attempts, which are equal.
+    """
 
     temperature: float = 0.4  # sampling temperature (reference scripts); 0 is greedy
     seed: int = 0  # seed of the sampling, independent of seed_everything
@@ -81,11 +84,13 @@ class EvaluationSet:
     num_available: int  # in the whole split
 
     def parts(self, size: int) -> list[tuple[Split, tuple[Task, ...]]]:
+        """The tasks in batches of `size`, each with its split."""
         starts = range(0, len(self.tasks), size)
         return [(self.split, self.tasks[start : start + size]) for start in starts]
 
 
 def splits_of(evaluated: EvaluatedSplit) -> tuple[Split, ...]:
+    """The splits behind a setting: "both" is valid_seen and valid_unseen."""
     return ("valid_seen", "valid_unseen") if evaluated == "both" else (evaluated,)
 
 
@@ -140,6 +145,7 @@ class EvaluationResult:
 
 
 def check_games_were_played(environment: Environment, played: Sequence[Played]) -> None:
+    """Raises ValueError where every game was over before its first step."""
     made = [t for part in played for t in part.trajectories]
     check_any_step(environment, [t for t in made if not t.session_lost])
 

@@ -25,6 +25,7 @@ def iteration_number(trainer: lightning.Trainer) -> int:
 
 
 def ranks_of(trainer: lightning.Trainer) -> Ranks:
+    """This process among those of the run, for exchanges that need no collective of torch."""
     return Ranks(trainer.global_rank, trainer.world_size)
 
 
@@ -71,17 +72,21 @@ class CallbackDispatcher:
 
     @property
     def callbacks(self) -> list[RolloutCallback]:
+        """Those that hear an iteration, in the trainer's order."""
         return [c for c in self.trainer.callbacks if isinstance(c, RolloutCallback)]  # type: ignore[attr-defined]
 
     def on_stage_start(self, stage: str, total: int) -> None:
+        """Passes it on to every RolloutCallback."""
         for callback in self.callbacks:
             callback.on_stage_start(self.trainer, stage, total)
 
     def on_stage_progress(self, stage: str, done: int) -> None:
+        """Passes it on to every RolloutCallback."""
         for callback in self.callbacks:
             callback.on_stage_progress(self.trainer, stage, done)
 
     def on_stage_end(self, stage: str, num_tokens: int) -> None:
+        """Passes it on to every RolloutCallback."""
         for callback in self.callbacks:
             callback.on_stage_end(self.trainer, stage, num_tokens)
 
@@ -91,12 +96,15 @@ class EvaluationDispatcher(CallbackDispatcher):
     """The observer of an evaluation, which is one stage without hindsight."""
 
     def on_stage_start(self, stage: str, total: int) -> None:
+        """Passes it on as stage "evaluation", whichever it is."""
         super().on_stage_start("evaluation", total)
 
     def on_stage_progress(self, stage: str, done: int) -> None:
+        """Passes it on as stage "evaluation", whichever it is."""
         super().on_stage_progress("evaluation", done)
 
     def on_stage_end(self, stage: str, num_tokens: int) -> None:
+        """Passes it on as stage "evaluation", whichever it is."""
         super().on_stage_end("evaluation", num_tokens)
 
     def on_rollout_start(self, client: PolicyClient) -> None:
@@ -114,17 +122,21 @@ class TrainingDispatcher(CallbackDispatcher):
     """The IterationObserver of an iteration, which tells them of every trajectory."""
 
     def on_rollout_start(self, client: PolicyClient) -> None:
+        """Passes the client on to every RolloutCallback."""
         for callback in self.callbacks:
             callback.on_rollout_start(self.trainer, client)
 
     def on_trajectory_end(self, trajectory: Trajectory) -> None:
+        """Passes the trajectory on to every RolloutCallback."""
         for callback in self.callbacks:
             callback.on_trajectory_end(self.trainer, trajectory)
 
     def on_rollout_end(self, trajectories: Sequence[Trajectory]) -> None:
+        """Passes the trajectories on to every RolloutCallback."""
         for callback in self.callbacks:
             callback.on_rollout_end(self.trainer, trajectories)
 
     def on_experience_end(self, experience: Experience) -> None:
+        """Passes the experience on to every RolloutCallback."""
         for callback in self.callbacks:
             callback.on_experience_end(self.trainer, experience)

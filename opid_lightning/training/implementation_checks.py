@@ -31,6 +31,7 @@ def attributes_of(protocol: type) -> list[str]:
 
 
 def methods_of(protocol: type) -> dict[str, Any]:
+    """What a protocol asks for: its public methods, and `__call__`."""
     members = inspect.getmembers(protocol, inspect.isfunction)
     return {name: each for name, each in members if name == "__call__" or name[0] != "_"}
 

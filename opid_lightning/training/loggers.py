@@ -37,18 +37,22 @@ class MetricsFile(Logger):
 
     @property
     def name(self) -> str:
+        """Blank: Lightning makes no folder of its own inside the run's."""
         return ""  # no folder of its own inside the run's
 
     @property
     def version(self) -> str:
+        """Blank, for the same reason."""
         return ""
 
     @property
     def save_dir(self) -> str:
+        """The run's folder."""
         return self._folder
 
     @property
     def path(self) -> Path:
+        """metrics.csv in the run's folder."""
         return Path(self._folder) / "metrics.csv"
 
     @rank_zero_only
@@ -57,6 +61,7 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Adds to the row of this step and rewrites the file, on rank 0 alone."""
         assert step is not None, "Lightning always says which step"
         if self._rows is None:
             self._rows = self._rows_before(step)
@@ -150,6 +155,7 @@ class WeightsAndBiases(WandbLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
+        """W&B's run, under the id that the run's folder keeps."""
         if self._experiment is None:
             self._wandb_init["id"] = self._id = kept_id(self._id_file)
         return super().experiment

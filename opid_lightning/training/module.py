@@ -47,6 +47,9 @@ class OPIDModule(lightning.LightningModule):
         activation_checkpointing: compute each block's activations again in the backward pass
             instead of keeping them, which saves most of their memory for a third more time.
         max_first_ratio_error: how far the first importance ratios of an iteration may be from 1.
+
+    Raises ValueError for a setting out of range; in training, before an optimizer step or a
+    checkpoint keeps a number that is not finite.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class OPIDModule(lightning.LightningModule):
         self._played: list[evaluation.Played] = []
 
     def setup(self, stage: str) -> None:
+        """Raises ValueError where trainer, strategy and settings do not go together."""
         trainer_checks.check_precision(self.trainer)
         trainer_checks.check_gradient_clipping(self.trainer, self._is_sharding)
         if self.source.lora:
@@ -99,11 +103,13 @@ class OPIDModule(lightning.LightningModule):
                 self.evaluation_settings = evaluation_record.description(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def teardown(self, stage: str) -> None:
+        """Gives the trainer back its own rules of when to stop."""
         if self.run_end is not None:
             self.run_end.give_back(self.trainer)
             self.run_end = None
 
     def configure_model(self) -> None:
+        """Loads policy, reference and snapshot, sharded where the strategy says so."""
         if self.model is not None:
             return
         policy = load_policy(self.source)
@@ -130,6 +136,7 @@ class OPIDModule(lightning.LightningModule):
 
     @property
     def policy(self) -> Policy:
+        """The model in training with its tokenizer, once `configure_model` has run."""
         assert self.model is not None, "configure_model has not run"
         return Policy(self.model, self.tokenizer)
 
@@ -167,6 +174,7 @@ class OPIDModule(lightning.LightningModule):
         return {"loss": terms.loss, "logprobs": logprobs.detach(), "metrics": terms.metrics}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer of the trainable parameters; its settings are remembered for resuming."""
         parameters = self.policy.model.parameters()
         optimizer = self.optimizer([each for each in parameters if each.requires_grad])
         self.optimizer_settings = optimizer_record.settings_of(optimizer)
@@ -178,6 +186,7 @@ class OPIDModule(lightning.LightningModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
+        """Checks that the gradient is finite, then clips its global norm."""
         self.check_gradient()
         # Lightning's own refuses the norm of FullyShardedDataParallel, which only a model knows.
         if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
@@ -198,9 +207,11 @@ class OPIDModule(lightning.LightningModule):
             raise ValueError(step_checks.not_finite("policy's weights", "", "are"))
 
     def on_train_epoch_end(self) -> None:
+        """Raises ValueError where weights are not finite, before they are saved."""
         self.check_weights()
 
     def on_fit_start(self) -> None:
+        """Raises ValueError where `decay` has no end or attention cannot see merged rows."""
         optimization.check_has_end(self.decay, self.trainer.max_epochs)
         # The data module's own setup comes before the model is there.
         if self.trainer.datamodule.batching.share_prefixes:  # type: ignore[attr-defined]
@@ -220,13 +231,16 @@ class OPIDModule(lightning.LightningModule):
         optimizer_record.apply_settings(self.trainer.optimizers[0], self.optimizer_settings, share)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Tells what may end the run that an optimizer step was made."""
         assert self.run_end is not None
         self.run_end.on_batch_end(self.trainer)
 
     def validation_step(self, played: evaluation.Played, batch_idx: int) -> None:
+        """Keeps what was played until the epoch ends."""
         self._played.append(played)
 
     def test_step(self, played: evaluation.Played, batch_idx: int) -> None:
+        """Keeps what was played until the epoch ends."""
         self._played.append(played)
 
     def predict_step(self, played: evaluation.Played, batch_idx: int) -> list[dict[str, Any]]:
@@ -237,9 +251,11 @@ class OPIDModule(lightning.LightningModule):
         ]
 
     def on_validation_epoch_end(self) -> None:
+        """Logs `validation/*`: success, its intervals and each task type."""
         self._finish_evaluation("validation")
 
     def on_test_epoch_end(self) -> None:
+        """Logs `test/*`: success, its intervals and each task type."""
         self._finish_evaluation("test")
 
     def _finish_evaluation(self, stage: str) -> None:
@@ -256,6 +272,7 @@ class OPIDModule(lightning.LightningModule):
             logger.log_metrics({**metrics, "epoch": -1}, step=-1)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises ValueError for another policy's checkpoint; `fit` resumes from what it holds."""
         self.check_fits(checkpoint)
         if self.trainer.state.fn == "fit":
             resume(self, checkpoint)
@@ -270,6 +287,7 @@ class OPIDModule(lightning.LightningModule):
             check_run_resumes(self, checkpoint)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds our records to the checkpoint, after checking that weights are finite."""
         self.check_weights()
         checkpoint.update(records_of(self, checkpoint))
         if self.adapter is not None:
@@ -278,6 +296,7 @@ class OPIDModule(lightning.LightningModule):
     # Checkpoints hold what is trained: reference, and what an adapter stands beside, come from
     # their source again, and the snapshot from the policy.
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """The weights that are trained: the policy's, or those of its adapter."""
         state = super().state_dict(*args, **kwargs)
         policy = {name: value for name, value in state.items() if name.startswith("model.")}
         return adapter_checkpoint.trained(policy, self.adapter)
@@ -285,6 +304,7 @@ class OPIDModule(lightning.LightningModule):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
+        """Loads what `state_dict` gave into the policy."""
         weights = {name.removeprefix("model."): value for name, value in state_dict.items()}
         model = self.policy.model
         if self.adapter is None:

@@ -78,6 +78,7 @@ def check_optimizer(make: Callable[[Iterable[Any]], Optimizer]) -> None:
 
 
 def check_finite(optimizer: Optimizer) -> None:
+    """Raises ValueError for a setting of the optimizer that is NaN or infinite."""
     for name, value in optimizer.defaults.items():
         for part in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(part, float) and not isinstance(part, bool):

@@ -19,6 +19,7 @@ def check_logprobs_finite(logprobs: Float[Tensor, "B R"], batch: Batch) -> None:
 
 
 def check_finite(name: str, value: Tensor, rows: Sequence[str] = ()) -> None:
+    """Raises ValueError, naming the first row, where a scalar is NaN or infinite."""
     if not value.isfinite():
         raise ValueError(
             not_finite(f"{name} ({value.item()})", f" of {rows[0]} ..." if rows else "", "is")
@@ -26,6 +27,7 @@ def check_finite(name: str, value: Tensor, rows: Sequence[str] = ()) -> None:
 
 
 def not_finite(what: str, where: str, verb: Literal["is", "are"]) -> str:
+    """The message about numbers that are not finite, with what to do."""
     return (
         f"The {what}{where} {verb} not finite; expected finite numbers. None of it was kept: "
         "ckpt_path=last resumes from the last finite checkpoint. Lower the learning rate "

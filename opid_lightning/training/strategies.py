@@ -33,7 +33,8 @@ from opid_lightning.training.checkpoints.shard_folders import (
 class Shards(Protocol):
     """A strategy under which `configure_model` has its models sharded."""
 
-    def shard(self, model: torch.nn.Module) -> torch.nn.Module: ...
+    def shard(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model with its parameters shared out among the ranks."""
 
 
 class FSDP2(ModelParallelStrategy):
@@ -70,6 +71,7 @@ class FSDP2(ModelParallelStrategy):
         self.parameter_dtype = parameter_dtype
 
     def setup_environment(self) -> None:
+        """Makes a device mesh for data parallelism alone."""
         # By itself, Lightning would split every tensor over the devices of a node.
         self._data_parallel_size = self.num_nodes * self.num_processes
         self._tensor_parallel_size = 1
@@ -81,6 +83,7 @@ class FSDP2(ModelParallelStrategy):
         return super()._get_process_group_backend()
 
     def shard(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Shards block by block; parameters are gathered in `parameter_dtype`."""
         precision = MixedPrecisionPolicy()
         if self.parameter_dtype:
             dtype = getattr(torch, self.parameter_dtype)
@@ -88,12 +91,14 @@ class FSDP2(ModelParallelStrategy):
         return shard(model, self.device_mesh["data_parallel"], precision, self.cpu_offload)
 
     def model_to_device(self) -> None:
+        """Moves the model, unless its shards stay on the CPU."""
         if not self.cpu_offload:  # else every block comes by itself, when it is needed
             super().model_to_device()
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None
     ) -> None:
+        """Writes shards into a draft folder, seals it with checksums, then replaces the old one."""
         if not self._save_distributed_checkpoint:
             super().save_checkpoint(checkpoint, filepath, storage_options)
             return
@@ -116,6 +121,7 @@ class FSDP2(ModelParallelStrategy):
             return super().load_checkpoint(checkpoint_path, weights_only=True)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """The state of the policy's parameters; other models have none."""
         with self._policy_alone():
             return super().optimizer_state(optimizer)
 
@@ -138,6 +144,7 @@ class PolicyAlone(torch.nn.Module):
         self.names = module.state_dict().keys()
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """The policy's entries of the module's state."""
         state = super().state_dict(*args, **kwargs)
         return {name: state[name] for name in self.names}
 
@@ -177,6 +184,7 @@ class FSDP(FSDPStrategy):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None
     ) -> None:
+        """Writes a file, or a folder of shards sealed with checksums."""
         if self._state_dict_type == "sharded":
             checkpoint[SHARDS_OF] = self.shards_of
         super().save_checkpoint(checkpoint, filepath, storage_options)
@@ -197,6 +205,7 @@ class FSDP(FSDPStrategy):
         super()._configure_launcher()
 
     def check_device(self) -> None:
+        """Raises ValueError without CUDA, which FSDP needs."""
         if self.root_device.type != "cuda":
             raise ValueError(
                 f"strategy=fsdp needs CUDA, and trainer.accelerator gave {self.root_device.type}: "
@@ -204,6 +213,7 @@ class FSDP(FSDPStrategy):
             )
 
     def shard(self, model: torch.nn.Module) -> torch.nn.Module:
+        """Wraps the model in FullyShardedDataParallel, block by block."""
         return wrap(
             model,
             init_device_mesh(self.root_device.type, (self.world_size,)),
@@ -218,6 +228,7 @@ class BatchesAsTheyAre(FSDPPrecision):
     """Does not convert what comes from the data module: it is frozen, and float32 is meant."""
 
     def convert_input(self, data: Any) -> Any:
+        """The batch unchanged: its log-probs stay in float32."""
         return data
 
 
@@ -230,6 +241,7 @@ def check_fits(strategy: Strategy, checkpoint: str | Path) -> None:
 
 
 def ranks_in(strategy: Any) -> Ranks:
+    """This process among those of the strategy."""
     return Ranks(strategy.global_rank, strategy.world_size)
 
 

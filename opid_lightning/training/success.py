@@ -118,6 +118,7 @@ def success_of(groups: Iterable[Sequence[Trajectory]]) -> Success:
 
 
 def tally_of(groups: Sequence[Sequence[Trajectory]]) -> Tally:
+    """Games, attempts, wins and the rate over these groups, a group being one task."""
     played = [len(group) for group in groups]
     won = [sum(trajectory.won for trajectory in group) for group in groups]
     return Tally(len(groups), sum(played), sum(won), rate_of(won, played), tuple(won))
@@ -185,4 +186,5 @@ def gain_of(before: Sequence[int], after: Sequence[int], attempts: int) -> Estim
 
 
 def paired_distance(a: float, b: float, r: float) -> float:
+    """How far the difference of two correlated estimates reaches, from the reach of each."""
     return math.sqrt(max(0.0, a**2 - 2 * r * a * b + b**2))  # rounding may go below 0

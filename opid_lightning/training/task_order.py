@@ -9,6 +9,7 @@ from opid_lightning.types import Task
 
 
 def iteration_seed(seed: int, number: int) -> int:
+    """The seed of an iteration; differs for all pairs with fewer than a million iterations."""
     return seed * 1_000_003 + number
 
 

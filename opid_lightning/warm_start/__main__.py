@@ -15,6 +15,7 @@ COURSES = {"alfworld": ALFWorldCourse, "webshop": WebShopCourse, "search": Searc
 
 
 def parse(arguments: Sequence[str] | None = None) -> WarmStart:
+    """The warm start that the command line asks for; exits with status 2 where it is wrong."""
     parser = ArgumentParser(prog="python -m opid_lightning.warm_start", description=__doc__)
     commands = parser.add_subcommands(dest="environment")
     for name, course in COURSES.items():

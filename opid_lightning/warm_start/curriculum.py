@@ -30,5 +30,6 @@ class Lengthening:
     whole_from: float  # share of it from which episodes are shown whole
 
     def __call__(self, progress: float, max_steps: int) -> int:
+        """How many steps to show when this share of the training is done."""
         grown = (progress - self.short_until) / (self.whole_from - self.short_until)
         return round(SHORT + (max_steps - SHORT) * min(1.0, max(0.0, grown)))

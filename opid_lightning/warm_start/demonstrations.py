@@ -20,10 +20,12 @@ class Decision(Protocol):
     """What to do next, and in a few words why. A dataclass."""
 
     @property
-    def thought(self) -> str: ...
+    def thought(self) -> str:
+        """Why, in a few words, which the response shows in `<think>`."""
 
     @property
-    def command(self) -> str: ...
+    def command(self) -> str:
+        """What the environment is to do, as the response writes it."""
 
 
 class Expert(Protocol):

@@ -88,6 +88,7 @@ class Imitation:
 def lesson_of(
     tokenizer: Any, encode: Callable[[str], TokenIds], demonstration: Demonstration
 ) -> Lesson:
+    """The episode as one tree of tokens, with a mask on those to be learned."""
     sequences, prompt_lengths = [], []
     for example in demonstration.examples:
         prompt = encode(example.prompt.text)

@@ -31,6 +31,7 @@ def write_card(
 def describe(
     settings: WarmStart, policy: Policy, environments: Mapping[str, Environment], minutes: float
 ) -> str:
+    """The card in Markdown: how the policy was made, and what it wins on held-out tasks."""
     size = sum(parameter.numel() for parameter in policy.model.parameters())
     imitation = settings.imitation
     rows = {

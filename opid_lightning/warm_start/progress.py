@@ -43,6 +43,7 @@ class Progress:
         self._bars.stop()
 
     def __call__(self, num_episodes: int, losses: Mapping[str, float]) -> None:
+        """Shows running means of the losses after so many episodes."""
         for name, loss in losses.items():
             before = self._losses.get(name, loss)
             self._losses[name] = MEMORY * before + (1 - MEMORY) * loss

@@ -67,13 +67,16 @@ class SearchCourse:
 
     @property
     def title(self) -> str:
+        """As the model card calls it."""
         return "search-based question answering"
 
     @property
     def max_response_tokens(self) -> int:
+        """Enough for the longest thought and query of the expert."""
         return 32
 
     def environments(self) -> Mapping[str, Environment]:
+        """The world that is evaluated, which no training question is about."""
         return {"generated": self._world(0)}
 
     def _world(self, seed: int) -> SearchQA:
@@ -87,6 +90,7 @@ class SearchCourse:
         return [self._world(seed) for seed in range(1, self.num_worlds + 1)]
 
     def tokenizer(self) -> Any:
+        """A tokenizer made of the words of the generated worlds."""
         return make_tokenizer(self._corpus(), _CHUNKS, TAGS)
 
     def _corpus(self) -> Iterator[str]:
@@ -117,6 +121,7 @@ class SearchCourse:
             yield show(session, task, rng)
 
     def facts(self, environments: Mapping[str, Environment]) -> Mapping[str, str]:
+        """The rows of the model card about the data."""
         return {
             "expert": "searches for what the question leads to, and reads",
             "training questions": f"{self.num_worlds * self.num_questions:,} about "
@@ -132,9 +137,11 @@ class Reader:
     expert: ReadingExpert
 
     def see(self, command: str | None, observation: Observation) -> None:
+        """Passes the observation on to the expert that reads."""
         self.expert.see(observation)
 
     def decide(self) -> Decision:
+        """What the expert does next."""
         return self.expert.decide()
 
 

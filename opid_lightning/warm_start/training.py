@@ -32,6 +32,7 @@ class WarmStart:
     imitation: Imitation = field(default_factory=Imitation)
 
     def __call__(self) -> None:
+        """Trains, saves as it goes, then plays the held-out tasks and writes the card."""
         torch.set_num_threads(self.threads)
         torch.manual_seed(self.seed)
         start, next_save = time.monotonic(), self.save_every
@@ -55,5 +56,6 @@ class WarmStart:
 
 
 def save(policy: Policy, folder: Path) -> None:
+    """Writes model and tokenizer in Hugging Face format."""
     policy.model.save_pretrained(folder)  # type: ignore[operator]
     policy.tokenizer.save_pretrained(folder)

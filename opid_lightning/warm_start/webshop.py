@@ -59,13 +59,16 @@ class WebShopCourse:
 
     @property
     def title(self) -> str:
+        """As the model card calls it."""
         return "WebShop"
 
     @property
     def max_response_tokens(self) -> int:
+        """Enough for the longest thought and click of the expert."""
         return 32
 
     def environments(self) -> Mapping[str, Environment]:
+        """The catalogue that is evaluated, which no demonstration is about."""
         return {"generated": self._catalogue(0)}
 
     def _catalogue(self, seed: int) -> WebShop:
@@ -83,6 +86,7 @@ class WebShopCourse:
         return [self._catalogue(seed) for seed in range(1, self.num_catalogues + 1)]
 
     def tokenizer(self) -> Any:
+        """A tokenizer made of the words of the generated catalogues."""
         return make_tokenizer(self._corpus(), _CHUNKS, TAGS)
 
     def _corpus(self) -> Iterator[str]:
@@ -114,6 +118,7 @@ class WebShopCourse:
             yield show(session, task, rng, num_steps)
 
     def facts(self, environments: Mapping[str, Environment]) -> Mapping[str, str]:
+        """The rows of the model card about the data."""
         return {
             "expert": "opens what looks right, compares, and buys",
             "training catalogues": f"{self.num_catalogues} of {self.num_products:,} products, none "

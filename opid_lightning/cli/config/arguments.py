@@ -26,6 +26,7 @@ class Setting:
 
     @property
     def typed(self) -> str:
+        """The setting as the user typed it, for messages."""
         return self.typed_as or f"{self.key}={self.text}"
 
     @property
@@ -60,17 +61,24 @@ class Arguments:
 
     @property
     def wants_help(self) -> bool:
+        """Whether -h, --help or Lightning's --CLASS.help was typed."""
         return any(flag in ("-h", "--help") or ".help" in flag for flag in self.flags)
 
     @property
     def only_looks(self) -> bool:
+        """Whether --print_config was typed, so that nothing runs."""
         return any(flag.startswith("--print_config") for flag in self.flags)
 
     def input(self, key: str) -> str | None:
+        """The last value of one of the verb's own inputs, such as ckpt_path.
+
+        None where not typed.
+        """
         found = [setting.text for setting in self.inputs if setting.key == key]
         return found[-1] if found else None
 
     def setting(self, key: str) -> str | None:
+        """The last value typed for a setting as text; None where not typed."""
         found = [setting.text for setting in self.settings if setting.key == key]
         return found[-1] if found else None
 
@@ -109,6 +117,7 @@ def parse(verb: str, typed: Sequence[str], inputs: Sequence[str] = ()) -> Argume
 
 
 def setting_from(word: str, rest: Iterator[str]) -> Setting:
+    """Reads `a.b=c`, `--a.b=c` or `--a.b c`; raises UsageError where there is no value."""
     name, equals, text = word.partition("=")
     is_option = name.startswith("-")
     if not equals:
@@ -126,6 +135,7 @@ def setting_from(word: str, rest: Iterator[str]) -> Setting:
 
 
 def checked_key(key: str, word: str) -> str:
+    """The key; raises UsageError where it is not a dotted name."""
     if not KEY.fullmatch(key):
         raise UsageError(f"{key!r} in {word!r} is not a name. Expected a.b=c, --a.b=c or ~a.b.")
     return key

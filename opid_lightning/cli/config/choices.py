@@ -10,6 +10,7 @@ SHARED = "shared"  # what every configuration starts from; not a choice
 
 
 def configurations() -> list[str]:
+    """Names of the files directly in conf/, which `conf=` takes."""
     return sorted(path.stem for path in CONF.glob("*.yaml"))
 
 

@@ -30,6 +30,7 @@ def why_not_found(message: str, class_path: str) -> str:
 
 
 def advice_on_module(name: str) -> str:
+    """The nearest module's name, or where modules are searched."""
     parent, _, last = name.rpartition(".")
     near = nearest(last, modules_in(parent) - {last})
     if parent or near.startswith("Did you mean"):
@@ -55,6 +56,7 @@ def classes_of(module_name: str, like: str) -> set[str]:
 
 
 def public_classes(module: ModuleType) -> Iterator[tuple[str, type]]:
+    """The classes that a module shows, imported ones among them."""
     for name, value in vars(module).items():
         if isinstance(value, type) and not name.startswith("_"):
             yield name, value

@@ -37,6 +37,7 @@ NOT_YAML = (yaml.YAMLError, ValueError, OSError, RecursionError)
 
 
 def why_no_yaml(error: Exception) -> str:
+    """The reason why YAML could not be read; nested too deeply, it ends in a RecursionError."""
     return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
@@ -120,6 +121,7 @@ def filled(tree: Any, reference: Mapping[str, Any]) -> Any:
 
 
 def configuration_file(conf: str) -> Path:
+    """The file that `conf=` names, by name or path; raises UsageError where there is none."""
     is_path = conf.endswith((".yaml", ".yml")) or "/" in conf
     file = Path(conf).absolute() if is_path else CONF / f"{conf}.yaml"
     if not file.is_file():
@@ -141,6 +143,7 @@ def available_groups(file: Path) -> dict[str, list[str]]:
 
 
 def check_choices(choices: Mapping[str, str], file: Path) -> None:
+    """Raises UsageError, with the nearest one, for a choice that its group does not have."""
     available = available_groups(file)
     for group, choice in choices.items():
         if choice in NULLS and group in OPTIONAL_GROUPS:
@@ -154,6 +157,7 @@ def check_choices(choices: Mapping[str, str], file: Path) -> None:
 
 
 def advice_on_class(group: str, choice: str) -> str:
+    """How to bring a class of one's own to this group; blank where a group takes none."""
     if group == "model":
         return " Or a folder, or OWNER/NAME on the Hugging Face hub."
     key = CLASSES.get(group)

@@ -97,6 +97,7 @@ def place_in_order(setting: Setting) -> tuple[bool, int]:
 
 
 def laid_in_order(settings: Sequence[Setting]) -> list[Setting]:
+    """The settings in the order in which they are applied: whole objects before their parts."""
     return sorted(map(as_policy_path, settings), key=place_in_order)
 
 
@@ -110,6 +111,7 @@ def check_section(setting: Setting, present: Any, value: Any) -> None:
 
 
 def is_within(key: str, outer: str) -> bool:
+    """Whether a dotted key is `outer` or a part of it."""
     return key == outer or key.startswith(outer + ".")
 
 
@@ -166,10 +168,12 @@ def is_path_of_policy(setting: Setting) -> bool:
 
 
 def as_policy_path(setting: Setting) -> Setting:
+    """`model=PATH` as `policy.path=PATH`; other settings as they are."""
     return Setting("policy.path", setting.text) if is_path_of_policy(setting) else setting
 
 
 def refuse_choices(settings: Sequence[Setting]) -> None:
+    """Raises UsageError for `group=choice` beside --config, which holds the choices already."""
     for setting in settings:
         if setting.key in groups() and not is_path_of_policy(setting):
             raise UsageError(

@@ -150,10 +150,12 @@ def locate(named: list[str], class_paths: list[str], placed: Tree) -> tuple[str,
 
 
 def readable(kind: str) -> str:
+    """A type as jsonargparse prints it, in words that users know."""
     kind = re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", r"\1", kind).strip()
     literal = re.fullmatch(r"typing\.Literal\[(.*)\]", kind)
     return f"one of {literal[1]}" if literal else kind.replace("NoneType", "null")
 
 
 def last_line(message: str) -> str:
+    """The last line of a nested message, which says what is wrong."""
     return [line.strip(" -") for line in message.splitlines() if line.strip()][-1]

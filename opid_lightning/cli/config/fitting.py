@@ -57,6 +57,7 @@ def fitted(
 
 
 def value_of(setting: Setting, key: str, hint_at: Hint) -> Any:
+    """The typed text as the setting's type reads it; raises UsageError where it is not YAML."""
     hint = hint_at(key)
     try:
         value = setting.value if hint in (None, Section) else read_as(setting.text, hint)
@@ -92,6 +93,7 @@ def with_texts(value: Any, text: Any, key: str, hint: Any, hint_at: Hint) -> Any
 
 
 def check_values(configuration: Configuration, tree: Tree, parser: ArgumentParser) -> None:
+    """Raises UsageError for the first value that its setting does not take."""
     for key, value in leaves_of(tree):
         hint = hint_of(parser, tree, key)
         if key.endswith("class_path"):

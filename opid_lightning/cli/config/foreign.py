@@ -86,6 +86,7 @@ def may_import(hint: Any) -> bool:
 
 
 def makes_object(kind: Any) -> bool:
+    """Whether a setting of this type may hold an object that a class_path builds."""
     if kind in PLAIN or get_origin(kind) is Literal:
         return False
     if isinstance(kind, type) and issubclass(kind, Enum):
@@ -97,6 +98,7 @@ def makes_object(kind: Any) -> bool:
 
 
 def is_file(text: str) -> bool:
+    """Whether the text is the path of a file; False for what cannot be a path."""
     try:
         return Path(text).is_file()
     except (OSError, ValueError):  # too long, or with a null character

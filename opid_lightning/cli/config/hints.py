@@ -27,6 +27,7 @@ def hint_of(parser: ArgumentParser, tree: Tree, key: str) -> Any:
 
 
 def types_of(parser: ArgumentParser) -> dict[str, Any]:
+    """The type of each setting of the parser, by its full key."""
     return {
         action.dest: action._typehint  # type: ignore[attr-defined]
         for action in parser._actions
@@ -85,6 +86,7 @@ def _arguments_of(node: Any, hint: Any) -> dict[str, Any]:
 
 @functools.cache
 def types_of_class(made: Any) -> dict[str, Any]:
+    """The types of what a class or function takes; read once, as it takes long."""
     parser = ArgumentParser(exit_on_error=False)
     if isinstance(made, type):
         parser.add_class_arguments(made, fail_untyped=False)

@@ -41,6 +41,7 @@ def short(key: str) -> str:
 
 
 def without_init_args(key: str) -> str:
+    """The key as users type it, without Lightning CLI's `init_args`."""
     return ".".join(part for part in key.split(".") if part != "init_args")
 
 
@@ -72,6 +73,7 @@ def from_places(tree: Tree) -> Tree:
 
 
 def without(tree: Tree, parents: list[str], last: str) -> Tree:
+    """A copy of the tree without `parents.last`; the tree itself stays as it is."""
     if not parents:
         return {key: value for key, value in tree.items() if key != last}
     return {**tree, parents[0]: without(tree[parents[0]], parents[1:], last)}
@@ -105,6 +107,7 @@ def set_key(tree: Tree, key: str, value: Any) -> None:
 
 
 def is_path_of_class(value: Any) -> bool:
+    """Whether a value reads as `package.Name`; nothing is imported."""
     return isinstance(value, str) and all(map(str.isidentifier, value.split("."))) and "." in value
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from jsonargparse import set_parsing_settings
 
+# By the public name, which is what jsonargparse writes whichever path was typed.
 STAGES = {
-    "rollout": "opid_lightning.rollout.rollout.Rollout",
-    "routing": "opid_lightning.method.routing.Routing",
-    "injection": "opid_lightning.method.injection.Injection",
-    "advantage": "opid_lightning.method.advantage.Advantage",
-    "loss": "opid_lightning.method.loss.Loss",
+    "rollout": "opid_lightning.Rollout",
+    "routing": "opid_lightning.Routing",
+    "injection": "opid_lightning.Injection",
+    "advantage": "opid_lightning.Advantage",
+    "loss": "opid_lightning.Loss",
 }
 
 

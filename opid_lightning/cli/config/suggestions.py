@@ -39,10 +39,12 @@ def is_whole(name: str, key: str) -> bool:
 
 
 def asked(keys: list[str]) -> str:
+    """The suggestions as one question, joined by "or"."""
     return f"Did you mean {' or '.join(map(repr, keys))}?"
 
 
 def last(key: str) -> str:
+    """The part of a dotted key behind its last dot."""
     return key.rpartition(".")[2]
 
 

@@ -25,6 +25,7 @@ class Trust:
 
     @staticmethod
     def of(arguments: Arguments) -> Trust:
+        """Trusts the words that were typed on the command line, and everything with --trust."""
         words = {
             word for s in arguments.settings for word in re.findall(r"[^\s'\"{}\[\],]+", s.text)
         }

@@ -52,6 +52,7 @@ Dumper.add_implicit_resolver("tag:yaml.org,2002:float", LIKE_A_NUMBER, None)
 
 
 def dumped(tree: Any) -> str:
+    """The tree as YAML for Lightning CLI, texts quoted where YAML would read something else."""
     return yaml.dump(
         as_settings(tree),
         Dumper=Dumper,
@@ -79,6 +80,7 @@ def read_as(text: str, hint: Any) -> Any:
 
 
 def unquoted(text: str) -> str:
+    """A text without the quotes around the whole of it, escapes resolved."""
     if not QUOTED.fullmatch(text):
         return text
     try:
@@ -96,10 +98,12 @@ def takes_text(kinds: set[Any]) -> bool:
 
 
 def is_choice_of_texts(kind: Any) -> bool:
+    """Whether the type is a Literal of texts alone."""
     return get_origin(kind) is Literal and all(isinstance(word, str) for word in get_args(kind))
 
 
 def is_choice_of_others(kind: Any) -> bool:
+    """Whether the type is a Literal with numbers, booleans or None in it."""
     return get_origin(kind) is Literal and not is_choice_of_texts(kind)
 
 
@@ -110,10 +114,12 @@ def has_parts(kinds: set[Any]) -> bool:
 
 
 def takes_null(hint: Any) -> bool:
+    """Whether null is a value of this type."""
     return bool({NOTHING, Any} & set(members(hint)))
 
 
 def takes_numbers_alone(hint: Any) -> bool:
+    """Whether only numbers, or null, are values of this type."""
     return set(members(hint)) <= {*NUMBERS, NOTHING}
 
 

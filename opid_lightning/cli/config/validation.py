@@ -136,6 +136,10 @@ def advice_on_given(key: str, placed: Tree) -> str:
 
 
 def signature_of(class_path: Any) -> list[inspect.Parameter] | None:
+    """The parameters of a class by path.
+
+    None where it cannot be found, UsageError where its module fails.
+    """
     try:
         return list(inspect.signature(pkgutil.resolve_name(class_path)).parameters.values())
     except (ImportError, AttributeError, TypeError, ValueError):

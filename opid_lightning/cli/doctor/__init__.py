@@ -55,6 +55,7 @@ def findings(arguments: Arguments) -> Iterator[Finding]:
 
 
 def look(entry: str, *inputs: Any) -> Iterable[Finding]:
+    """Imports one check by its path and runs it, so that a broken package fails alone."""
     found: Iterable[Finding] = pkgutil.resolve_name(entry)(*inputs)
     return found
 

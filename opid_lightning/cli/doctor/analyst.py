@@ -17,6 +17,7 @@ MAX_LISTED = 5
 
 
 def check_analyst(parts: Parts) -> Iterator[Finding]:
+    """Builds the analyst and asks its endpoint for its models, where that is safe to ask."""
     from opid_lightning.hindsight.analysts.openai import OpenAI
     from opid_lightning.hindsight.analysts.vllm_server import VLLMServer
 
@@ -53,6 +54,7 @@ def check_model(analyst: VLLMServer) -> Iterator[Finding]:
 
 
 def variable_of(parts: Parts) -> str:
+    """The environment variable that is to hold the analyst's key."""
     from opid_lightning.hindsight.analysts.openai import OpenAI
 
     arguments = (parts.tree or {})["analyst"].get("init_args") or {}
@@ -88,6 +90,7 @@ def check_endpoint(analyst: OpenAI) -> Iterator[Finding]:
 
 
 def refusal(status: int, place: str, held: str, analyst: OpenAI) -> Finding:
+    """What an HTTP status other than success says about key and address."""
     if status in (401, 403):
         found = f"{place} refuses the key (status {status}; {held})"
         return Finding("analyst", State.BROKEN, found, f"export {analyst.key_variable}=...")
@@ -98,6 +101,7 @@ def refusal(status: int, place: str, held: str, analyst: OpenAI) -> Finding:
 
 
 def answer(served: list[str], place: str, held: str, analyst: OpenAI) -> Finding:
+    """Whether the endpoint serves the analyst's model, with the models that it does serve."""
     if not served or analyst.model in served:
         return Finding("analyst", State.OK, f"{place} answers, for {analyst.model}; {held}")
     more = ", ..." if len(served) > MAX_LISTED else ""

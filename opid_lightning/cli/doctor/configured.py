@@ -29,6 +29,7 @@ def configured(arguments: Arguments) -> tuple[Parts, tuple[Finding, ...]]:
 
 
 def try_fit(arguments: Arguments) -> Finding:
+    """Composes the configuration as `fit` would, in a process of its own."""
     typed, problem = typed_again(arguments), problem_of_fit(arguments)
     if not problem:
         return Finding("configuration", State.OK, f"{' '.join(typed)} is understood")
@@ -56,6 +57,7 @@ def problem_of_fit(arguments: Arguments) -> str:
 
 
 def typed_again(arguments: Arguments) -> list[str]:
+    """The words by which the same configuration can be typed again."""
     whole = [f"conf={arguments.conf}"] if arguments.conf else []
     if arguments.config:
         whole = ["--config", arguments.config]

@@ -53,6 +53,7 @@ def waits_for_games(environment: Environment) -> bool:
 
 
 def check_cache(environment: ALFWorld) -> Finding:
+    """Whether ALFWorld's generated games are cached, or can be written where they would be."""
     folder = environment.cached_games
     if folder.is_dir():
         return Finding("data", State.OK, f"no ALFWORLD_DATA: the generated games of {folder}")

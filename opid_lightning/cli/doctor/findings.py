@@ -13,6 +13,8 @@ from opid_lightning.cli.errors import UsageError
 
 
 class State(StrEnum):
+    """How a checked thing stands; the values are what `doctor` prints."""
+
     OK = "ok"
     MISSING = "missing"
     BROKEN = "broken"
@@ -30,6 +32,7 @@ class Finding:
 
     @property
     def is_fine(self) -> bool:
+        """Whether a run works with it as it is."""
         return self.state in (State.OK, State.OPTIONAL)
 
     def __str__(self) -> str:
@@ -61,4 +64,5 @@ def python() -> str:
 
 
 def pip(*words: str) -> str:
+    """A pip command for the interpreter that runs, quoted for a shell."""
     return f"{python()} -m pip {shlex.join(words)}"

@@ -50,6 +50,7 @@ def check_devices(accelerator: str) -> Iterator[Finding]:
 
 
 def has_nvidia_driver() -> bool:
+    """Whether an NVIDIA driver is installed, whatever torch was built for."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
@@ -71,6 +72,7 @@ def check_companions() -> Iterator[Finding]:
 
 
 def check_cores() -> Iterator[Finding]:
+    """Reports usable cores, torch's threads and memory. Always ok."""
     import torch
 
     num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -79,6 +81,7 @@ def check_cores() -> Iterator[Finding]:
 
 
 def check_disk() -> Iterator[Finding]:
+    """Reports free space where runs are written; missing below `LEAST_DISK_GIB`."""
     here = Path.cwd()
     free = shutil.disk_usage(here).free / GIB
     found = f"{free:.1f} GiB free in {here}, where runs are written"

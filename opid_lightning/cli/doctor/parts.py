@@ -43,23 +43,28 @@ class Parts:
 
     @property
     def has_analyst(self) -> bool:
+        """Whether the configuration has the callback that owns an analyst."""
         return self.tree is not None and "skill_extraction" in (self.tree.get("callbacks") or {})
 
     @property
     def logs_to_wandb(self) -> bool:
+        """Whether one of the configured loggers is W&B's."""
         loggers = (self.tree or {}).get("logger") or {}
         return any("WeightsAndBiases" in str(logger) for logger in loggers.values())
 
     @property
     def accelerator(self) -> str:
+        """`trainer.accelerator`, "auto" where it is not set."""
         return str(((self.tree or {}).get("trainer") or {}).get("accelerator", "auto"))
 
     @property
     def policy_path(self) -> str | None:
+        """`policy.path`; None without a configuration."""
         path = ((self.tree or {}).get("policy") or {}).get("path")
         return None if path is None else str(path)
 
     def class_path(self, name: str) -> str:
+        """The class that a group names, such as "analyst"; blank where there is none."""
         return str(((self.tree or {}).get(name) or {}).get("class_path", ""))
 
     def build(self, name: str) -> Any:

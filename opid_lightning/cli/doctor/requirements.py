@@ -16,6 +16,7 @@ PROJECT = "opid_lightning"
 
 
 def check_python() -> Iterator[Finding]:
+    """Compares the running Python with `requires-python` of this package."""
     version = ".".join(str(part) for part in sys.version_info[:3])
     asked = SpecifierSet(metadata.metadata(PROJECT)["Requires-Python"])
     found = f"{version} in {sys.prefix}; wants {asked}"
@@ -41,6 +42,7 @@ def check_packages() -> Iterator[Finding]:
 
 
 def check_requirement(requirement: Requirement, fix: str | None = None) -> Finding:
+    """Compares the installed version with the one that pyproject.toml asks for."""
     version = installed(requirement.name)
     fix = fix or pip("install", bare(requirement))
     if version is None:
@@ -60,6 +62,7 @@ def requirements_of(distribution: str, extra: str = "") -> list[Requirement]:
 
 
 def holds(requirement: Requirement, extra: str) -> bool:
+    """Whether the requirement applies to this platform and extra."""
     return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
 
 
@@ -70,6 +73,7 @@ def bare(requirement: Requirement) -> str:
 
 
 def installed(distribution: str) -> str | None:
+    """The version of a distribution; None where it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

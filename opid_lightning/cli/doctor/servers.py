@@ -14,6 +14,7 @@ TIMEOUT_S = 10.0
 
 
 def check_servers(urls: tuple[str, ...]) -> Iterator[Finding]:
+    """Asks each server for its health and its version."""
     import httpx
 
     from opid_lightning.sampling.vllm_server.client import ServerClient

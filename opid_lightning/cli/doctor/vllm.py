@@ -36,6 +36,7 @@ print(current_platform.device_type)
 
 
 def check_vllm(is_needed: bool) -> Iterator[Finding]:
+    """Whether exactly one vLLM is installed, with what it needs, and can be imported."""
     here = [name for name in DISTRIBUTIONS if installed(name)]
     if not here:
         state = State.MISSING if is_needed else State.OPTIONAL
@@ -64,6 +65,7 @@ def check_surroundings(distribution: str) -> Iterator[Finding]:
 
 
 def check_import(distribution: str) -> Finding:
+    """Imports vLLM in a process of its own and reports the device that it finds."""
     tried = try_python(PROGRAM, TIMEOUT_S, ENVIRONMENT)
     if tried.problem:
         found = f"{distribution} cannot be imported: {tried.problem}"

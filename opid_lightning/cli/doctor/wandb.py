@@ -11,6 +11,7 @@ from opid_lightning.training.wandb_key import has_wandb_key
 
 
 def check_wandb() -> Iterator[Finding]:
+    """Reports whether W&B has a key, and what WANDB_MODE makes of a run without one."""
     mode = os.environ.get("WANDB_MODE")
     chosen = f"WANDB_MODE is {mode}" if mode else "WANDB_MODE is not set"
     if has_wandb_key():

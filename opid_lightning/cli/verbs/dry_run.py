@@ -62,10 +62,12 @@ def checked(trainer: lightning.Trainer) -> Iterator[str]:
 
 
 def line(subject: str, found: str) -> str:
+    """A line of the report: what was checked, and what was found."""
     return f"ok  {subject:<{WIDTH}} {found}"
 
 
 def sizes_of(data: RolloutDataModule) -> Iterator[str]:
+    """How many tasks are trained on and evaluated, a phrase for each set."""
     if tasks := getattr(data, "train_tasks", ()):
         yield f"{len(tasks)} to train on, {data.tasks_per_iteration} an iteration"
     for each in data.evaluation_sets:
@@ -73,12 +75,14 @@ def sizes_of(data: RolloutDataModule) -> Iterator[str]:
 
 
 def first_task(data: RolloutDataModule) -> Task:
+    """The first training task, or the first to evaluate where nothing is trained."""
     trained = getattr(data, "train_tasks", ())
     found: Task = trained[0] if trained else data.evaluation_sets[0].tasks[0]
     return found
 
 
 def opened(environment: Environment, task: Task) -> Opening:
+    """Opens a session, resets it to the task and closes it; raises ValueError where it is lost."""
     session = environment.open()
     try:
         return gate_of(environment).opening(session.reset(task), task)

@@ -23,6 +23,7 @@ usage: python -m opid_lightning export ckpt_path=RUN/checkpoints/FILE.ckpt out=F
 
 
 def run(arguments: Arguments) -> None:
+    """Writes the folder and prints its path. Raises UsageError where it exists already."""
     if arguments.wants_help:
         print(USAGE)
         return
@@ -40,6 +41,7 @@ def run(arguments: Arguments) -> None:
 
 
 def asked(arguments: Arguments, name: str) -> str:
+    """An input that `export` cannot do without; raises UsageError where it is missing."""
     found = arguments.input(name)
     if found is None:
         raise UsageError(f"export needs {name}=PATH.\n{USAGE}")

@@ -40,11 +40,13 @@ def print_games(games: Sequence[Game], out: TextIO, to_a_person: bool) -> None:
 
 
 def record(game: Game) -> str:
+    """A game as a JSON object on one line, for programs."""
     fields = {"game": game.number, "id": game.task.id, "kind": game.task.kind, "split": game.split}
     return json.dumps(fields, ensure_ascii=False)
 
 
 def readable(games: Sequence[Game]) -> Iterator[str]:
+    """The games of each split, at most `SHOWN` of them, for people."""
     width = len(str(len(games)))
     for split in dict.fromkeys(game.split for game in games):
         own = [game for game in games if game.split == split]
@@ -77,6 +79,7 @@ def task_of(environment: Environment, game: str) -> Task:
 
 
 def advice(game: str, games: Sequence[Game], of_part: Sequence[Task]) -> str:
+    """How to name a game, after a name or number that is none."""
     if game.isdecimal():
         return f"Numbers go from 1 to {len(games)}; without game=, play lists them."
     if of_part:

@@ -47,6 +47,7 @@ PARTS: dict[str, Any] = {
 
 
 def run(arguments: Arguments) -> None:
+    """Lists games, or plays one; the policy plays where no `commands=` is given."""
     if arguments.wants_help:
         print(USAGE)
         return
@@ -80,6 +81,7 @@ def run(arguments: Arguments) -> None:
 
 @contextmanager
 def acting_policy(parts: dict[str, Any]) -> Iterator[Actor]:
+    """Loads the policy and serves it by the configured sampler until the block ends."""
     policy = load_policy(parts["policy"])
     with parts["sampler"].serving(policy) as generation:
         encode = CheckedEncoder(policy, parts["policy"].thinking, parts["rollout"].stop)
@@ -87,6 +89,7 @@ def acting_policy(parts: dict[str, Any]) -> Iterator[Actor]:
 
 
 def refuse_unused(arguments: Arguments) -> None:
+    """Raises UsageError for a setting of a part that `play` does not build."""
     for setting in arguments.settings:
         if setting.key.split(".")[0] not in (*PARTS, "model"):
             if setting.key == "ckpt_path":
@@ -129,6 +132,7 @@ class PolicyActor:
     encode: Callable[[str], TokenIds]
 
     def __call__(self, goal: str, history: tuple[Turn, ...], observation: Observation) -> str:
+        """The action of the policy's likeliest response, as the environment reads it."""
         prompt = self.rollout.prompt(self.environment, self.encode, goal, history, observation)
         request = SampleRequest(
             id=f"step {len(history)}",

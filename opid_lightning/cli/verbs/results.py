@@ -62,18 +62,22 @@ def rows(success: Success) -> Iterator[str]:
 
 
 def row(name: str, count: str, rate: Estimate) -> str:
+    """A line of the table with a rate in percent and its 95% interval."""
     return line(name, count, f"{rate.value:.1%}", rate.interval())
 
 
 def line(name: str, count: str, value: str, interval: str = "") -> str:
+    """A line of the table, columns aligned."""
     return f"  {name:<34} {count:>9} {value:>8}  {interval:>15}".rstrip()
 
 
 def invalid_share(success: Success) -> str:
+    """The share of malformed responses in percent; blank where no step was made."""
     return f"{success.num_invalid_actions / success.num_steps:.1%}" if success.num_steps else ""
 
 
 def how_intervals_are_made(settings: Evaluation) -> str:
+    """The footnote on the intervals, which depends on attempts per task."""
     unit = "" if settings.attempts == 1 else ", with games, not attempts, as the unit"
     return (
         f"95% intervals: Wilson's{unit}; of the macro average, those of the types added in squares."

@@ -44,6 +44,7 @@ Watched = Callable[[Iterable[Passage]], Iterable[Passage]]
 
 
 def run(arguments: Arguments) -> None:
+    """Serves until SIGINT or SIGTERM."""
     if arguments.wants_help:
         print(USAGE)
         return
@@ -63,6 +64,7 @@ def run(arguments: Arguments) -> None:
 
 
 def refuse_unused(arguments: Arguments) -> None:
+    """Raises UsageError for settings, which `retriever` has none of."""
     typed = [setting.typed for setting in arguments.settings]
     typed += [f"~{key}" for key in arguments.removed] + list(arguments.flags)
     typed += [f"conf={arguments.conf}"] if arguments.conf else []
@@ -72,6 +74,7 @@ def refuse_unused(arguments: Arguments) -> None:
 
 
 def number(arguments: Arguments, key: str, default: int, least: int) -> int:
+    """A whole number of at least `least` among the inputs, or its default."""
     typed = arguments.input(key)
     if typed is None:
         return default
@@ -96,10 +99,12 @@ def searcher(arguments: Arguments) -> tuple[Search, int, str]:
 
 
 def is_known(corpus: Path, cache: str | None) -> bool:
+    """Whether the corpus has an index of this version on disk already."""
     return corpus.is_file() and is_indexed(corpus, cache)
 
 
 def dense(corpus: Path, model: str, arguments: Arguments) -> tuple[Search, int, str]:
+    """A search by embeddings, the number of passages, and how to call both."""
     from opid_lightning.envs.search.retriever.dense import Dense, Encoder
 
     prefixes = (arguments.input(f"{side}_prefix") or "" for side in ("query", "passage"))

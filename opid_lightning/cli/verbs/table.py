@@ -76,6 +76,7 @@ def main(typed: Sequence[str]) -> int:
 
 
 def perform(typed: Sequence[str]) -> int:
+    """Runs one verb and returns the exit status: 0, or 2 after a message for the user."""
     if not typed or typed[0] in ("-h", "--help"):
         print(overview())
         return 0
@@ -108,11 +109,13 @@ def verb_for(word: str) -> str:
 
 
 def complain(error: Exception) -> int:
+    """Prints the error as one message to stderr and returns the exit status 2."""
     print(f"opid_lightning: {error}", file=sys.stderr)
     return 2
 
 
 def overview() -> str:
+    """The text of --help: verbs, configurations, groups and the syntax of settings."""
     verbs = "\n".join(f"  {name:<9} {verb.summary}" for name, verb in VERBS.items())
     choices = "\n".join(f"  {group}={'|'.join(names)}" for group, names in groups().items())
     return f"""\

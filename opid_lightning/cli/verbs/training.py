@@ -101,6 +101,7 @@ def chosen_place(
 
 
 def placement_of(arguments: Arguments, configuration: Configuration) -> Placement:
+    """The run's folder and checkpoint; processes that were launched take those of the first."""
     tree = configuration.resolved()
     checkpoint = configuration.text("ckpt_path", tree)
     folder = os.environ.get(FOLDER_OF_THE_FIRST_PROCESS)
@@ -166,11 +167,13 @@ class OPIDCLI(LightningCLI):
         return {self.arguments.verb: LightningCLI.subcommands()[self.arguments.verb]}
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds --seed_everything, which also seeds the data module."""
         parser.add_argument(
             "--seed_everything", type=int, default=0, help="Decides everything that is random."
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds callbacks and loggers by name, and links seed and rule to where they are used."""
         parser.add_argument(
             "--callbacks",
             type=dict[str, lightning.Callback],
@@ -186,6 +189,10 @@ class OPIDCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Checks the composed configuration and parses it.
+
+        Raises UsageError in the user's own words.
+        """
         verb = self.arguments.verb
         if self.arguments.wants_help:
             parser.parse_args([verb, *self.arguments.flags])
@@ -208,6 +215,7 @@ class OPIDCLI(LightningCLI):
         """Lightning would replace model.* by the checkpoint's; what was typed must win."""
 
     def before_instantiate_classes(self) -> None:
+        """Tells processes that Lightning launches which folder and checkpoint are this run's."""
         folder = self._get(self.config, "trainer")["default_root_dir"]
         os.environ[FOLDER_OF_THE_FIRST_PROCESS] = folder
         os.environ[CHECKPOINT_OF_THE_FIRST_PROCESS] = self._get(self.config, "ckpt_path") or ""
@@ -242,12 +250,15 @@ class OPIDCLI(LightningCLI):
             raise UsageError(str(error)) from error
 
     def after_validate(self) -> None:
+        """Prints success rates of the evaluated splits."""
         self.print_results()
 
     def after_test(self) -> None:
+        """Prints success rates of the evaluated splits."""
         self.print_results()
 
     def after_predict(self) -> None:
+        """Prints each attempt that was played, and where its steps are."""
         if self.trainer.is_global_zero:
             print(attempts_in(self.trainer.default_root_dir, self.datamodule.evaluation_sets))
 
@@ -258,6 +269,7 @@ class OPIDCLI(LightningCLI):
             print(results_table(result, data.evaluation_sets, data.evaluation))
 
     def instantiate_classes(self) -> None:
+        """Builds trainer, module and data; raises UsageError where a package is missing."""
         with self._locating():
             try:
                 super().instantiate_classes()
@@ -265,6 +277,7 @@ class OPIDCLI(LightningCLI):
                 raise UsageError(f"{error}: what is configured needs it.") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> lightning.Trainer:
+        """Builds the trainer; what Lightning refuses becomes a UsageError about the setting."""
         built: Namespace = self.config_init[self.subcommand]
         refuse_twins(built["callbacks"])
         check_switches(self.configuration, built["trainer"], built["callbacks"])

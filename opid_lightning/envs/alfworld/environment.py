@@ -53,6 +53,7 @@ class ALFWorld:
         check_word("env.prompt_style", self.prompt_style, ("instructive", "brief"))
 
     def tasks(self, split: Split) -> Sequence[Task]:
+        """The games of a split; raises ValueError where `data` holds none."""
         return list_tasks(self._data_folder(), split)
 
     def task_from(self, path: str | Path) -> Task:
@@ -60,14 +61,17 @@ class ALFWorld:
         return find_game(path)
 
     def open(self) -> Session:
+        """A session on the engine that `engine` names."""
         session = NativeSession if self.engine == "native" else TextWorldSession
         return session(self.win_reward)
 
     def prompt(self, goal: str, history: Sequence[Turn], observation: Observation) -> PromptText:
+        """The prompt in the chosen style, with at most `history_length` turns."""
         write = write_brief_prompt if self.prompt_style == "brief" else write_prompt
         return write(goal, history, observation, self.history_length)
 
     def action(self, response: str, observation: Observation) -> Action:
+        """Reads `<action>`; with `validity="admissible"`, one that is not listed is invalid."""
         action = read_action(response)
         if self.validity == "admissible" and action.text not in observation.admissible:
             return replace(action, is_valid=False)

@@ -44,6 +44,7 @@ class Placements:
     rates: Mapping[tuple[str, str], float]  # by object kind and receptacle kind
 
     def rate(self, object_kind: str, receptacle_kind: str) -> float:
+        """How often an object of this kind lay in such a receptacle; 0 where it never did."""
         return self.rates.get((object_kind, receptacle_kind), 0.0)
 
 
@@ -105,6 +106,7 @@ class SearchingExpert:
         self._look(observation.text)
 
     def decide(self) -> Decision:
+        """The next command, with the thought behind it, from what was seen so far."""
         if self.held and kind_of(self.held) != self.object_kind:
             return self._put_away(self.held)
         if self.held is None:
@@ -226,8 +228,10 @@ class SearchingExpert:
 
 
 def kind_of(name: str) -> str:
+    """The kind of a numbered thing: "mug 2" is a "mug"."""
     return name.split()[0]
 
 
 def number_of(name: str) -> int:
+    """The number of a numbered thing: "mug 2" has 2."""
     return int(name.split()[1])

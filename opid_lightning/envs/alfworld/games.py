@@ -74,6 +74,7 @@ def find_game(path: str | Path) -> Task:
 
 
 def read_game(game: Path) -> dict[str, Any]:
+    """The content of game.tw-pddl; raises ValueError where it is gone or damaged."""
     try:
         data: dict[str, Any] = read_json(game.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -89,6 +90,7 @@ def read_game(game: Path) -> dict[str, Any]:
 
 
 def corrupt_game(game: Path, found: str) -> ValueError:
+    """The error that names the game, what was found, and what repairs it."""
     return ValueError(
         f"the ALFWorld game {game} cannot be played: {found}. Expected JSON with the texts "
         f"{', '.join(_KEYS)}. {_FIX}"

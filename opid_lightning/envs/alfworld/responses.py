@@ -9,4 +9,5 @@ FALLBACK_LENGTH = 30  # characters of a response without tags that become its ac
 
 
 def read_action(response: str) -> Action:
+    """The action in a response; without tags, its last `FALLBACK_LENGTH` characters, invalid."""
     return read_tagged_action(response, FALLBACK_LENGTH)

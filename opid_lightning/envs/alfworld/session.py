@@ -26,6 +26,10 @@ class TextWorldSession:
         self._winning = Winning(win_reward)
 
     def reset(self, task: Task) -> Opening:
+        """Starts the game at the path in `task.payload`.
+
+        ValueError where its opening names no goal.
+        """
         game = Path(task.payload)
         self._winning = Winning(self._win_reward)
         state = self._start(game)
@@ -40,6 +44,7 @@ class TextWorldSession:
         return self._observe(state)
 
     def close(self) -> None:
+        """Gives the engine back for the next session, as starting one takes seconds."""
         if self._engine is not None:
             _idle_engines.append(self._engine)
             self._engine = None

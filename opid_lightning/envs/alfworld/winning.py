@@ -13,6 +13,10 @@ class Winning:
         self._has_won = False
 
     def observe(self, text: str, admissible: tuple[str, ...], is_won: bool) -> Observation:
+        """The observation.
+
+        The reward comes with the first win, and the game is done from then on.
+        """
         is_first = is_won and not self._has_won
         self._has_won = self._has_won or is_won
         return Observation(

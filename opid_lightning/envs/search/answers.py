@@ -21,6 +21,7 @@ def normalise(text: str) -> str:
 
 
 def matches(answer: str, golden_answers: Iterable[str]) -> bool:
+    """Whether the answer equals one of the golden answers once both are normalised."""
     return normalise(answer) in map(normalise, golden_answers)
 
 

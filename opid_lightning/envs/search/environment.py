@@ -77,17 +77,21 @@ class SearchQA:
         return tasks
 
     def open(self) -> Session:
+        """A session on the shared retriever."""
         return SearchSession(self._search, self.max_steps, self.win_reward, self.answer_rule)
 
     def prompt(self, goal: str, history: Sequence[Turn], observation: Observation) -> PromptText:
+        """The prompt in the chosen style, with at most `history_length` turns."""
         write = write_brief_prompt if self.prompt_style == "brief" else write_prompt
         return write(goal, history, observation, self.history_length)
 
     def action(self, response: str, observation: Observation) -> Action:
+        """Reads `<search>` or `<answer>`; a response with neither is invalid."""
         return read_action(response)
 
     @property
     def max_waiting(self) -> int:
+        """How many searches wait at once; 0 where the index is in this process."""
         return MAX_WAITING if self.retriever.url else 0
 
     @property
@@ -98,6 +102,7 @@ class SearchQA:
 
     @property
     def is_generated(self) -> bool:
+        """Whether all questions come from the generated world."""
         return not any(self._given(split) for split in get_args(Split))
 
     def _search(self, query: str) -> str:

@@ -38,10 +38,12 @@ class Decision:
 
 
 def search_for(words: str, thought: str) -> Decision:
+    """The decision to search for these words."""
     return Decision(thought, f"<search>{words}</search>")
 
 
 def answer_with(answer: str, thought: str) -> Decision:
+    """The decision to answer, which ends the episode."""
     return Decision(thought, f"<answer>{answer}</answer>")
 
 
@@ -104,14 +106,17 @@ class ReadingExpert:
 
     @classmethod
     def of(cls, question: str) -> ReadingExpert:
+        """An expert for a question of the generated world; ValueError for another."""
         return cls(Plan.of(question))
 
     def see(self, observation: Observation) -> None:
+        """Remembers the facts of every passage shown."""
         for text in documents(observation.text).values():
             if facts := read_passage(text):
                 self.known[facts["name"]] = facts
 
     def decide(self) -> Decision:
+        """Searches for the first fact that is missing, or answers."""
         reached = list[str]()
         for subject in self.plan.subjects:
             name = subject
@@ -157,9 +162,14 @@ class TitleExpert:
         self.queries = iter((self.question.text, *titles))
 
     def see(self, observation: Observation) -> None:
+        """Ticks off the titles that were shown."""
         self.missing = [title for title in self.missing if not is_shown(title, observation.text)]
 
     def decide(self) -> Decision:
+        """Searches until every title was shown, then answers.
+
+        Gives up once nothing is left to ask.
+        """
         if not self.missing:
             return answer_with(self.question.golden_answers[0], "all was shown")
         for query in self.queries:

@@ -21,11 +21,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Passage:
+    """A document of the corpus."""
+
     id: str
     contents: str  # its title, often in quotes, on the first line; then its text
 
     @property
     def title(self) -> str:
+        """The first line without quotes."""
         return self.contents.partition("\n")[0].strip().strip('"')
 
     @property

@@ -97,10 +97,12 @@ def _titles_of_facts(facts: Any) -> Any:
 
 
 def source_of(values: Mapping[str, Any]) -> str | None:
+    """The data set that a row says it is from, such as "nq"; None where it says nothing."""
     found = first_field(values, "data_source") or field(values, "env_kwargs", "data_source")
     return str(found) if found else None
 
 
 def id_of(values: Mapping[str, Any]) -> str | None:
+    """The row's own id as text; None where it has none."""
     found = first_field(values, "id", "question_id", "qid")
     return None if found is None else str(found)

@@ -40,11 +40,13 @@ class SearchSession:
     is_done: bool = field(init=False, default=False)
 
     def reset(self, task: Task) -> Opening:
+        """Starts the question in `task.payload`."""
         self.question = task.payload
         self.said, self.num_steps, self.is_done = [], 0, False
         return Opening(self.question.text, Observation(self.question.text))
 
     def step(self, action: str) -> Observation:
+        """Looks up passages, or ends with a reward of `win_reward` where the answer is right."""
         self.said.append(action)
         self.num_steps += 1
         is_last = self.num_steps >= self.max_steps

@@ -86,9 +86,11 @@ class WebShop:
 
     @property
     def is_generated(self) -> bool:
+        """Whether the catalogue is generated and not read from files."""
         return self.data is None and self.products_file is None
 
     def tasks(self, split: Split) -> Sequence[Task]:
+        """The goals of a split; raises ValueError where its products state none."""
         tasks = self._catalogue.tasks(split, self.goals)
         if not tasks:
             raise ValueError(
@@ -110,6 +112,7 @@ class WebShop:
         return Task(str(name), source.kind, (product_id, int(number)))
 
     def open(self) -> Session:
+        """A visit to the shared catalogue."""
         return WebShopSession(
             self._catalogue,
             self.goal,
@@ -121,16 +124,22 @@ class WebShop:
         )
 
     def goal(self, task: Task) -> Goal:
+        """The goal behind a task, with the options and the price that are asked for."""
         product_id, number = task.payload
         product = self._catalogue.products.get(product_id)
         assert number < num_goals(product, self.goals)
         return goal_of(product, number, self.goals, self.goals_seed)
 
     def prompt(self, goal: str, history: Sequence[Turn], observation: Observation) -> PromptText:
+        """The prompt in the chosen style, with at most `history_length` turns."""
         write = write_brief_prompt if self.prompt_style == "brief" else write_prompt
         return write(goal, history, observation, self.history_length)
 
     def action(self, response: str, observation: Observation) -> Action:
+        """Reads `<action>`.
+
+        Unless `validity="format"`, one that the page does not offer is invalid.
+        """
         action = read_tagged_action(response, FALLBACK_LENGTH)
         is_listed = action.text in observation.admissible or (
             pages.QUERY in observation.admissible and action.text.startswith("search[")
@@ -179,6 +188,7 @@ _CHOICES = {
 
 
 def original_plan(files: OriginalFiles) -> Plan:
+    """How the catalogue of the original files is built and told apart from others."""
     return Plan(files.products.stem, files.stamp, files.read)
 
 

@@ -61,6 +61,7 @@ class ReadingExpert:
     def of(
         cls, goal: str, rng: random.Random, max_steps: int = 15, enough: float = 1.0
     ) -> ReadingExpert:
+        """An expert for a goal in words, content with a product that meets `enough` of it."""
         return cls(read_request(goal), rng, max_steps, enough=enough)
 
     # ---------------------------------------------------------------- what is known
@@ -98,6 +99,7 @@ class ReadingExpert:
     # ---------------------------------------------------------------- what is done
 
     def decide(self) -> Decision:
+        """The next command, with the thought behind it, from the page that is open."""
         if self.is_about and self.here is not None:
             lacking = self.here.lacking(self.request)
             return Decision(f"lacks {lacking[0]}" if lacking else "all there", BACK)

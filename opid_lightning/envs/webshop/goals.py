@@ -38,6 +38,7 @@ class Goal:
 
     @property
     def option_values(self) -> tuple[str, ...]:
+        """The option values that are asked for, whichever form the options have."""
         options = self.options
         return tuple(options.values()) if isinstance(options, Mapping) else options
 

@@ -28,10 +28,12 @@ class Page:
 
     @property
     def text(self) -> str:
+        """The texts of the page joined by [SEP], as the original observation."""
         return SEPARATOR.join(self.texts)
 
     @property
     def admissible(self) -> tuple[str, ...]:
+        """The page's actions in lower case; a search bar is `search[<your query>]`."""
         clicks = tuple(dict.fromkeys(f"click[{text.lower()}]" for text in self.clickable))
         return (QUERY, *clicks) if self.has_search_bar else clicks
 
@@ -40,6 +42,7 @@ SEARCH_PAGE = Page((SEARCH,), has_search_bar=True)
 
 
 def results_page(products: Sequence[Product], number: int, total: int, per_page: int) -> Page:
+    """A page of search results with its buttons."""
     buttons = [BACK]
     buttons += [PREVIOUS] if number > 1 else []
     buttons += [NEXT] if number * per_page < total else []
@@ -110,4 +113,5 @@ def _pieces(text: str, limit: int | None) -> Iterator[str]:
 
 
 def done_page(score: float) -> Page:
+    """The page after buying, which shows the score in [0, 1]."""
     return Page(("Thank you for shopping with us!", f"Your score (min 0.0, max 1.0): {score}"))

@@ -35,11 +35,13 @@ class Request:
 
     @property
     def query(self) -> str:
+        """What to type into the search bar: the wish and the option values, no word twice."""
         values = words_of(" ".join(self.options.values()))
         return " ".join(dict.fromkeys(self.words + values))
 
 
 def read_request(goal: str) -> Request:
+    """Takes a goal apart into words, options and the highest price in dollars."""
     limit = _LIMIT.search(goal)
     rest = goal[: limit.start()] if limit else goal
     wish, options = rest, dict[str, str]()
@@ -62,6 +64,7 @@ class Listing:
 
     @property
     def command(self) -> str:
+        """The click that opens the product."""
         return f"click[{self.id.lower()}]"
 
 
@@ -120,6 +123,7 @@ def read_about(observation: Observation) -> str:
 
 
 def lowest_price(tag: str) -> float:
+    """The first amount in a price tag, in dollars; 0 where there is none."""
     amount = _AMOUNT.search(tag)
     return float(amount[1]) if amount else 0.0
 
@@ -139,6 +143,7 @@ class Known:
         return tuple(word for word in request.words if _stem(word) not in said)
 
     def missing_options(self, request: Request) -> tuple[str, ...]:
+        """The option values that are asked for and that the product does not offer."""
         has = self.item.options if self.item else {}
         return tuple(
             value for name, value in request.options.items() if value not in has.get(name, ())

@@ -30,6 +30,7 @@ class TypeMatch:
 
     @property
     def factor(self) -> float:
+        """A factor in [0, 1]: whether this is the kind of product that was asked for."""
         if self.title_score == 0:
             return 0.0
         if self.title_score < 0.1:
@@ -50,6 +51,7 @@ class Score:
 
     @property
     def value(self) -> float:
+        """The reward in [0, 1]: the share of wishes met, times the factor of the type."""
         met = self.attributes_met + self.options_met + self.price_met
         return met / (self.num_attributes + self.num_options + 1) * self.type.factor
 
@@ -83,6 +85,7 @@ def score(
 
 
 def match_types(goal: Goal, product: Product, nouns: Nouns) -> TypeMatch:
+    """Compares what the goal's product and the bought one are, as the original does."""
     wanted, bought = nouns(goal.title), set(nouns(product.title))
     levels = _levels(goal.product_category) & _levels(product.product_category)
     return TypeMatch(

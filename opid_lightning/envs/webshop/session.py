@@ -68,6 +68,7 @@ class WebShopSession:
         self._page: Page = pages.SEARCH_PAGE
 
     def reset(self, task: Task) -> Opening:
+        """Opens the shop's first page with the goal of the task."""
         self._goal = self._goal_of(task)
         self.score: Score | None = None  # once something was bought
         self._enter()

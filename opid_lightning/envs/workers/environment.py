@@ -35,15 +35,19 @@ class WorkerEnvironment:
 
     @property
     def max_waiting(self) -> int:
+        """One thread per worker, each waiting for its own process."""
         return self.workers.num_processes
 
     def tasks(self, split: Split) -> Sequence[Task]:
+        """The environment's own, listed in this process."""
         return self.environment.tasks(split)
 
     def prompt(self, goal: str, history: Sequence[Turn], observation: Observation) -> PromptText:
+        """The environment's own, written in this process."""
         return self.environment.prompt(goal, history, observation)
 
     def action(self, response: str, observation: Observation) -> Action:
+        """The environment's own, read in this process."""
         return self.environment.action(response, observation)
 
     def start(self) -> None:

@@ -33,6 +33,7 @@ def ask(connection: Connection, request: bytes, timeout_s: float) -> bytes:
 
 
 def unpickled(message: bytes) -> Any:
+    """The object in a message; raises UnreadableError whatever goes wrong in it."""
     try:
         return pickle.loads(message)
     except Exception as error:  # of any class: it runs what the message says
@@ -49,6 +50,7 @@ def check_silent(connection: Connection) -> None:
 
 
 def send(connection: Connection, message: bytes, deadline: float) -> None:
+    """Writes a message with its length in front; raises TimeoutError past the deadline."""
     size = len(message)
     header = struct.pack("!i", size) if size <= LONG else struct.pack("!iQ", -1, size)
     rest = memoryview(header + message)
@@ -60,6 +62,7 @@ def send(connection: Connection, message: bytes, deadline: float) -> None:
 
 
 def receive(connection: Connection, deadline: float) -> bytes:
+    """Reads one message; raises TimeoutError, EOFError, or UnreadableError for an absurd length."""
     (size,) = struct.unpack("!i", read(connection, 4, deadline))
     if size == -1:
         (size,) = struct.unpack("!Q", read(connection, 8, deadline))
@@ -69,6 +72,7 @@ def receive(connection: Connection, deadline: float) -> bytes:
 
 
 def read(connection: Connection, size: int, deadline: float) -> bytes:
+    """Exactly `size` bytes; raises EOFError where the other end closes before."""
     descriptor = connection.fileno()
     content = bytearray()
     while len(content) < size:
@@ -81,6 +85,7 @@ def read(connection: Connection, size: int, deadline: float) -> bytes:
 
 
 def wait_until(descriptor: int, event: int, deadline: float) -> None:
+    """Waits for an event of poll(2); `deadline` is in seconds of `time.monotonic`."""
     poll = select.poll()
     poll.register(descriptor, event)
     left_s = deadline - time.monotonic()

@@ -32,6 +32,7 @@ Serve = Callable[[Connection], None]
 
 
 def main(fd: int) -> None:
+    """Serves the trainer over the socket `fd` until it closes; reports an import error once."""
     parent = os.getppid()
     trainer = Connection(fd)
     try:
@@ -62,6 +63,7 @@ class ForkServer:
     workers: set[int] = field(default_factory=set)  # by process id, also those that died
 
     def run(self, parent: int) -> None:
+        """Answers requests until the trainer ends, then ends all workers."""
         try:
             while os.getppid() == parent:
                 if self.trainer.poll(POLL_S):
@@ -124,6 +126,7 @@ def work(serve: Serve, requests: Connection, fork_server: int) -> NoReturn:
 
 
 def adopt() -> None:
+    """Makes orphans of workers children of this process, so that it can end them."""
     from opid_lightning.envs.workers.strays import adopt_orphans
 
     adopt_orphans()

@@ -59,6 +59,7 @@ class ForkServerProcess:
 
     @property
     def process_id(self) -> int:
+        """Its process id, for messages and tests."""
         return self._process.pid
 
     def _problem(self, told: tuple[list[str], bytes], timeout_s: float) -> str:
@@ -113,6 +114,10 @@ class ForkServerProcess:
 
 
 def pickled(environment: Environment) -> bytes:
+    """The environment as bytes.
+
+    Raises ValueError where a worker could not import or unpickle it.
+    """
     kind = type(environment)
     if kind.__module__ == "__main__":
         raise ValueError(
@@ -130,6 +135,7 @@ def pickled(environment: Environment) -> bytes:
 
 
 def how_it_ended(code: int | None) -> str:
+    """ "exit code 1" or "signal SIGKILL", for messages."""
     if code is None:
         return "an unknown code"
 

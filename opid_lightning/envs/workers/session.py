@@ -33,10 +33,12 @@ class WorkerSession:
         self._ask("open", self.workers.reset_timeout_s)
 
     def reset(self, task: Task) -> Opening:
+        """Asks the worker; SessionLostError where it dies or exceeds `reset_timeout_s`."""
         opening: Opening = self._ask("reset", self.workers.reset_timeout_s, task)
         return opening
 
     def step(self, action: str) -> Observation:
+        """Asks the worker; SessionLostError where it dies or exceeds `step_timeout_s`."""
         observation: Observation = self._ask("step", self.workers.step_timeout_s, action)
         return observation
 
@@ -87,6 +89,7 @@ def checked(answer: Any, number: int) -> tuple[bool, Any]:
 
 
 def pickled(request: Request, call: str) -> bytes:
+    """The request as bytes; raises ValueError where the task's payload cannot be pickled."""
     try:
         return pickle.dumps(request)
     except Exception as error:

@@ -22,6 +22,7 @@ PAUSE_S = 0.01
 
 
 def adopt_orphans() -> None:
+    """Has Linux give orphaned descendants to this process; elsewhere it does nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -50,6 +51,7 @@ def end_marked(mark: str) -> None:
 
 
 def children_of(parent: int) -> Iterator[int]:
+    """The process ids of direct children, from /proc."""
     for folder in processes():
         with suppress(OSError):
             if int(status_of(folder)[1]) == parent:
@@ -66,6 +68,7 @@ def marked(mark: str) -> Iterator[int]:
 
 
 def processes() -> Iterator[Path]:
+    """A folder of /proc for each running process."""
     return Path("/proc").glob("[0-9]*")
 
 

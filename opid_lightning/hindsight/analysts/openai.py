@@ -103,6 +103,7 @@ class OpenAI:
 
     @property
     def identity(self) -> str:
+        """Endpoint, model, sampling settings and versions of the prompts, as JSON; no key."""
         settings = {name: getattr(self, name) for name in IDENTIFYING}
         prompts = {"prompt": PROMPT_VERSION, "repair_prompt": REPAIR_VERSION}
         place = self.endpoint.address.place
@@ -125,9 +126,14 @@ class OpenAI:
             raise unavailable(self.model, self.endpoint, answer)
 
     def close(self) -> None:
+        """Cancels what is still asked and closes the connections."""
         self.endpoint.close()
 
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
+        """Asks, retries and repairs within `analysis_timeout_s` seconds.
+
+        Never raises for a bad reply.
+        """
         connection = self.endpoint.connection()
         deadline = time.monotonic() + self.analysis_timeout_s
         question = analysis_messages(

@@ -43,6 +43,7 @@ class Replay:
 
     @property
     def identity(self) -> str:
+        """The settings; they hold the path of the file that is replayed."""
         return f"{self!r} 1"
 
     def start(self) -> None:
@@ -52,6 +53,7 @@ class Replay:
         """Holds nothing open."""
 
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
+        """The recorded analysis; failure "not_recorded" where the file has none."""
         analysis = self.analyses.get((trajectory_key(trajectory), json.dumps(list(candidates))))
         if analysis is None:
             return Analysis(None, "not_recorded", f"{self.path} has none of {trajectory.id}")
@@ -88,6 +90,7 @@ def read_file(path: Path, identity: str | None) -> dict[Recorded, Analysis]:
 def recorded(
     trajectory: str, candidates: str, *answer: str
 ) -> tuple[Recorded, Analysis | AnalysisError]:
+    """What a row answers, under the question that it is an answer to."""
     try:
         return (trajectory, candidates), read_answer(candidates, *answer)
     except AnalysisError as error:

@@ -47,6 +47,7 @@ class Rules:
 
     @property
     def identity(self) -> str:
+        """The settings and a version; no model is involved."""
         return f"{self!r} 1"  # the number goes up where the same trajectory gets other skills
 
     def start(self) -> None:
@@ -56,6 +57,7 @@ class Rules:
         """Holds nothing."""
 
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
+        """Skills from what the steps show; failure "no_steps" where there are none."""
         if not trajectory.steps:
             return Analysis(None, "no_steps", f"trajectory {trajectory.id} has no steps")
         signals = read_signals(trajectory.steps)
@@ -84,6 +86,7 @@ class Rules:
     def learn_from_failure(
         self, signals: Sequence[StepSignals], candidates: frozenset[int]
     ) -> Skills:
+        """An episode skill of rules that name the faults, and a correction per faulty step."""
         faulty = worst_first(signals)
         corrections = {s.step.index: correction(s) for s in faulty if s.step.index in candidates}
         return Skills(
@@ -94,6 +97,7 @@ class Rules:
 
 
 def first(skills: dict[int, str], count: int) -> dict[int, str]:
+    """The first `count` entries."""
     return dict(islice(skills.items(), count))
 
 
@@ -125,6 +129,7 @@ def workflow(useful: Sequence[StepSignals]) -> str:
 
 
 def rules_of_failure(signals: Sequence[StepSignals], faulty: Sequence[StepSignals]) -> str:
+    """Sentences against the faults that occurred, and actions that were never tried."""
     rules = [
         rule.format(actions=list_actions(s.step.action.text for s in faulty if s.fault == fault))
         for fault, rule in EPISODE_RULES.items()

@@ -49,20 +49,27 @@ class SelfHindsight:
 
     @property
     def identity(self) -> str:
+        """Settings, version of the prompt, and the weights that answer."""
         return f"{self!r} prompt {PROMPT_VERSION} weights {self._weights}"
 
     def start(self) -> None:
         """Whether the sampler follows schemas shows with the first question."""
 
     def listen(self, client: PolicyClient) -> None:
+        """Takes the rollout's client, and the identity of the weights that it serves."""
         self._client = client
         # Here, where all ranks are: a sharded policy's weights are gathered by all of them at once.
         self._weights = client.identity
 
     def close(self) -> None:
+        """Forgets the client."""
         self._client, self._weights = None, ""
 
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
+        """Asks the policy once.
+
+        A prompt that is too long, or comes too late, is a named failure.
+        """
         try:
             exchange = self._ask(trajectory, candidates)
         except RequestTooLongError as error:

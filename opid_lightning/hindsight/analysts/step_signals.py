@@ -75,6 +75,7 @@ def with_promising_first(signals: Sequence[StepSignals]) -> list[StepSignals]:
 
 
 def first_word(action: str) -> str:
+    """The verb of an action; blank where it has no words."""
     return action.split(maxsplit=1)[0] if action.strip() else ""
 
 

@@ -117,12 +117,14 @@ class VLLMServer:
             raise
 
     def close(self) -> None:
+        """Closes the connections and stops the server, if this run started it."""
         self.openai.close()
         if self._server is not None:
             self._server.stop()
             self._server = None
 
     def __call__(self, trajectory: Trajectory, candidates: Sequence[int]) -> Analysis:
+        """Asks as OpenAI does; a server that was lost is started again and asked again."""
         server = self._server
         while True:
             restart_count = server.num_restarts if server else 0
@@ -173,6 +175,7 @@ class VLLMServer:
 
 
 def revive(server: OwnServer, restart_count: int) -> None:
+    """Starts a lost server again; raises AnalystUnavailableError where that fails."""
     try:
         server.revive(restart_count)
     except ServerLostError as lost:
@@ -180,6 +183,7 @@ def revive(server: OwnServer, restart_count: int) -> None:
 
 
 def unavailable(lost: ServerLostError) -> AnalystUnavailableError:
+    """The error that ends the run when its server cannot be brought back."""
     return AnalystUnavailableError(
         f"{lost}\nFix it, or join a server that runs elsewhere with analyst.base_url. A run that "
         "has begun resumes with ckpt_path=last."

@@ -43,10 +43,12 @@ def read_chat_reply(body: bytes) -> ChatReply | Fault:
 
 
 def count(usage: object, name: str) -> int:
+    """A token count of the usage that a server reports; 0 where it is missing or no number."""
     number = usage.get(name) if isinstance(usage, dict) else None
     return number if isinstance(number, int) and 0 < number < MOST_TOKENS else 0
 
 
 def no_completion(body: bytes) -> Fault:
+    """The fault of an answer that is no chat completion, with its body."""
     shown = repr(body.decode("utf-8", "replace"))
     return Fault("bad_response", f"no chat completion but {shown}", "give_up")

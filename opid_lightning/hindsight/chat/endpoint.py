@@ -32,6 +32,7 @@ class Endpoint:
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def connection(self) -> Connection:
+        """The open connection, made on first use. Safe to call from any thread."""
         with self._lock:
             if self._connection is None:
                 self._connection = Connection(
@@ -116,6 +117,7 @@ class Connection:
         return bytes(body)
 
     def close(self) -> None:
+        """Cancels all requests and ends the thread of the event loop."""
         with self._lock:  # whatever was asked before is among the tasks that are ended
             self._ended.set()
         asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
@@ -132,6 +134,7 @@ class Connection:
 
 
 def make_client(address: Address, secret: Secret) -> openai.AsyncOpenAI:
+    """An OpenAI client without timeouts or retries of its own; both are set per request."""
     import httpx
     import openai
 
@@ -149,6 +152,7 @@ def make_client(address: Address, secret: Secret) -> openai.AsyncOpenAI:
 
 
 def shorten(text: str) -> str:
+    """The text cut to `MAX_DETAIL_CHARACTERS`."""
     if len(text) <= MAX_DETAIL_CHARACTERS:
         return text
     return f"{text[:MAX_DETAIL_CHARACTERS]}…"

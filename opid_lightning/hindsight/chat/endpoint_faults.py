@@ -33,6 +33,8 @@ TOO_LONG = re.compile(r"context.?(length|size|window)|max_model_len|prompt is to
 
 @dataclass(frozen=True)
 class Fault:
+    """A request that failed: its name, what was said, and what to do about it."""
+
     failure: str  # a short name, which is counted
     detail: str  # as it came: it may name the key, and may be long
     remedy: Remedy
@@ -62,6 +64,7 @@ def fault_of(error: Exception) -> Fault:
 
 
 def status_fault(error: openai.APIStatusError) -> Fault:
+    """The fault behind an HTTP status, Retry-After included."""
     failure, remedy = name_status(error.status_code, f"{error.code} {error.message}")
     return Fault(
         failure,
@@ -73,6 +76,7 @@ def status_fault(error: openai.APIStatusError) -> Fault:
 
 
 def name_status(status: int, said: str) -> tuple[str, Remedy]:
+    """The name and the remedy of an HTTP status, by the message where the status is ambiguous."""
     if status == 429 and NO_CREDIT.search(said):
         return "no_credit", "stop_run"
     if status in STATUS_FAULTS:
@@ -93,4 +97,5 @@ def causes_of(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def describe_error(error: BaseException) -> str:
+    """The error's message, or its class where it has none."""
     return str(error) or type(error).__name__

@@ -47,12 +47,17 @@ class Secret:
     key: str = field(repr=False)
 
     def hide(self, text: str) -> str:
+        """The text with the key blotted out, in every form in which a message may quote it."""
         for written in ways_to_write(self.key) if self.key else ():
             text = text.replace(written, HIDDEN)
         return text
 
 
 def read_key(address: Address, key_variable: str) -> Secret:
+    """The key in the environment variable.
+
+    Raises AnalystUnavailableError where it is missing or odd.
+    """
     withhold(key_variable)
     key = os.environ.get(key_variable, "")
     if not key and address.url == OPENAI_URL:
@@ -75,6 +80,7 @@ def ways_to_write(key: str) -> list[str]:
 
 
 def without_credentials(url: str) -> str:
+    """The URL without `user:password@`."""
     scheme, mark, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"

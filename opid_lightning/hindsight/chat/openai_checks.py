@@ -19,6 +19,7 @@ OWN_FIELDS = {
 
 
 def check_extra_body(extra_body: Mapping[str, Any] | None) -> None:
+    """Raises ValueError where it is not JSON or sets a field that the analyst sets itself."""
     for name in (extra_body or {}).keys() & OWN_FIELDS.keys():
         own = OWN_FIELDS[name]
         advice = f"Set {own} instead." if own else "The analyst needs it as it is."

@@ -24,6 +24,7 @@ def seconds_of(headers: Mapping[str, str]) -> float | None:
 
 
 def seconds_until(date: str) -> float | None:
+    """Seconds until an HTTP date, at least 0; None where it is none."""
     try:
         return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
     except (ValueError, OverflowError):

@@ -77,6 +77,7 @@ class Retrying:
         return Outcome(answer, num_retries)
 
     def delay_s(self, num_retries: int, retry_after_s: float | None) -> float:
+        """Seconds before the next try: those asked for, or exponential backoff with jitter."""
         if retry_after_s is not None:
             return retry_after_s + JITTER.uniform(0.0, self.backoff_s)
         limit = min(self.max_backoff_s, self.backoff_s * 2.0**num_retries)

@@ -25,6 +25,7 @@ OTHERWISE = "Try again once it has recovered, or raise analyst.retries."
 
 
 def unavailable(model: str, endpoint: Endpoint, fault: Fault) -> AnalystUnavailableError:
+    """The error that names model, endpoint and fault, and the setting that fixes it."""
     variable = endpoint.key_variable
     held = "is set" if os.environ.get(variable) else "is not set"
     remedy = REMEDIES.get(fault.failure, OTHERWISE)

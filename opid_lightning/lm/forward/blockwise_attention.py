@@ -38,6 +38,10 @@ def blockwise_attention(
     attention_mask: Tensor | None,
     **settings: Any,
 ) -> tuple[Float[Tensor, "B Q H D"], None]:
+    """Attention for transformers.
+
+    On a CPU, blocks of queries look at the keys that the mask leaves.
+    """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     is_for_blocks = (

@@ -30,6 +30,7 @@ class Targets:
     num_words: int | None = None  # rows of the head behind them have none
 
     def chunks(self, num_positions: int, num_words: int) -> Iterator[slice]:
+        """Slices of positions such that a chunk has at most `chunk_logits` logits."""
         size = max(1, self.chunk_logits // num_words)
         for start in range(0, num_positions, size):
             yield slice(start, min(start + size, num_positions))
@@ -58,6 +59,7 @@ class ChunkedLogProbs(torch.autograd.Function):
         targets: Targets,
         with_entropy: bool,
     ) -> tuple[Float[Tensor, " P"], Float[Tensor, " N"]]:
+        """Log-probs of the target tokens and entropies, in float32; logits are thrown away."""
         logprobs = hidden.new_empty(len(targets.tokens), dtype=torch.float32)
         normaliser = hidden.new_empty(len(hidden), dtype=torch.float32)
         entropy = torch.zeros_like(normaliser)
@@ -75,6 +77,7 @@ class ChunkedLogProbs(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Computes each chunk's logits again; gradients of head and hidden states."""
         hidden, weight, bias, normaliser, entropy = ctx.saved_tensors
         wants_hidden, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         of_hidden = torch.empty_like(hidden) if wants_hidden else None
@@ -132,4 +135,5 @@ def summed(total: Tensor | None, part: Tensor) -> Tensor:
 
 
 def cast(gradient: Tensor | None, like: Tensor) -> Tensor | None:
+    """The gradient in the dtype of its parameter."""
     return None if gradient is None else gradient.to(like.dtype)

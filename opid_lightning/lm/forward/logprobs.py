@@ -102,6 +102,7 @@ def chunked(
 
 @contextmanager
 def answering(head: torch.nn.Module, answer: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replaces the head's forward until the block ends."""
     before = head.__dict__.get("forward")  # as a library may have put it there
     head.forward = answer
     try:

@@ -49,6 +49,7 @@ class SortedSequences:
 
     @classmethod
     def of(cls, sequences: Sequence[TokenIds]) -> SortedSequences:
+        """Sorts the sequences, so that neighbours share the longest beginnings."""
         order = sorted(range(len(sequences)), key=sequences.__getitem__)
         arrays = [np.array(sequences[index], dtype=np.int64) for index in order]
         shared = [0, *(num_shared(one, other) for one, other in pairwise(arrays))]

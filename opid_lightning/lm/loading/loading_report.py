@@ -51,6 +51,7 @@ def check_report(path: str, model: torch.nn.Module, report: Mapping[str, Any]) -
 
 
 def check_sizes(path: str, mismatched: Sequence[tuple[str, Sequence[int], Sequence[int]]]) -> None:
+    """Raises ValueError where tensors have other shapes than config.json implies."""
     sizes = [f"{name} is {[*found]}, expected {[*wanted]}" for name, found, wanted in mismatched]
     if sizes:
         raise ValueError(
@@ -62,6 +63,7 @@ def check_sizes(path: str, mismatched: Sequence[tuple[str, Sequence[int], Sequen
 def check_nothing_is_missing(
     path: str, model: torch.nn.Module, missing: Sequence[str], unexpected: Sequence[str]
 ) -> None:
+    """Raises ValueError where weights would stay random because the files lack them."""
     if missing:
         others = f" Its files have {listed(unexpected)} instead." if unexpected else ""
         raise ValueError(
@@ -130,5 +132,6 @@ def is_of_a_block(name: str, model: torch.nn.Module) -> bool:
 
 
 def listed(names: Collection[str]) -> str:
+    """At most `MAX_LISTED` names, and how many more there are."""
     more = len(names) - MAX_LISTED
     return ", ".join(islice(names, MAX_LISTED)) + (f" and {more} more" if more > 0 else "")

@@ -27,6 +27,7 @@ class ChatEncoder:
     thinking: bool | None = None  # Qwen3's `enable_thinking`; None leaves it to the template
 
     def __call__(self, message: str) -> TokenIds:
+        """Ids of the whole prompt; raises ValueError where the tokenizer adds control tokens."""
         ids = self.template.prompt_ids(self.without_control_tokens(message))
         if self._control_ids_of(ids) != self._control_ids_of_template:
             raise ValueError(
@@ -47,10 +48,12 @@ class ChatEncoder:
 
     @cached_property
     def template(self) -> ChatTemplate:
+        """The tokenizer's chat template, compiled on first use."""
         return ChatTemplate(self.tokenizer, self.thinking)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
+        """The tokenizer's words and control tokens, read on first use."""
         return Vocabulary(self.tokenizer)
 
     @cached_property

@@ -31,6 +31,7 @@ class ChatTemplate:
         return self._render([("user", message)], opens_reply=True)
 
     def prompt_ids(self, message: str) -> TokenIds:
+        """The ids of the whole prompt for one user message, the reply opened."""
         return self._ids(self.prompt(message))
 
     @cached_property
@@ -62,6 +63,7 @@ class ChatTemplate:
 
     @property
     def writes_the_date(self) -> bool:
+        """Whether prompts would depend on the day."""
         return "strftime_now" in str(self.tokenizer.chat_template)
 
     def _ids(self, text: str) -> TokenIds:

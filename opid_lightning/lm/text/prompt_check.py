@@ -34,6 +34,10 @@ class CheckedEncoder:
         self.encode = ChatEncoder(self.policy.tokenizer, self.thinking)
 
     def __call__(self, message: str) -> TokenIds:
+        """Ids of the whole prompt.
+
+        The first call raises ValueError where tokenizer or template do not fit.
+        """
         if self._is_checked:
             return self.encode(message)
         try:

@@ -34,6 +34,7 @@ def aggregate(
 
 
 def token_mean(values: Shaped[Tensor, "B R"], mask: Shaped[Tensor, "B R"]) -> Float[Tensor, ""]:
+    """The mean over the tokens of the mask; 0 where the mask is empty."""
     return (values * mask).sum() / (mask.sum() + 1e-8)
 
 

@@ -19,6 +19,7 @@ KL_ESTIMATORS: tuple[str, ...] = get_args(KLEstimator)
 def kl_estimates(
     logprobs: Float[Tensor, "B R"], reference_logprobs: Float[Tensor, "B R"], estimator: str
 ) -> Float[Tensor, "B R"]:
+    """The estimate at each token, in nats (Schulman, 2020); `k3` is clamped as in the reference."""
     difference = logprobs - reference_logprobs
     match estimator:
         case "k1":

@@ -37,6 +37,7 @@ class Additive(Rule):
         check_range("method.rule.outcome_scale", self.outcome_scale, above=0)
 
     def weight(self, level: SkillLevel) -> float:
+        """`episode_weight` or `step_weight`: lambda of the paper."""
         return self.episode_weight if level == "episode" else self.step_weight
 
     def advantages(
@@ -46,6 +47,7 @@ class Additive(Rule):
         mask: Float[Tensor, "B R"],
         iteration: int,
     ) -> Float[Tensor, "B R"]:
+        """Adds delta, scaled to `target_ratio` where that is set."""
         return outcome + self._scale(delta, mask) * delta
 
     def _scale(self, delta: Float[Tensor, "B R"], mask: Float[Tensor, "B R"]) -> float:

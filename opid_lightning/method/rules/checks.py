@@ -43,4 +43,5 @@ def check_numbers(
 
 
 def name_of(rule: Rule) -> str:
+    """The rule's class with its module, for messages."""
     return f"{type(rule).__module__}.{type(rule).__qualname__}"

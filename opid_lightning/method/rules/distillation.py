@@ -41,6 +41,7 @@ class Distillation(Rule):
         mask: Float[Tensor, "B R"],
         iteration: int,
     ) -> Float[Tensor, "B R"]:
+        """The auxiliary loss of each token; see the class for both modes."""
         weights = self.weights(logprobs, old, teacher)
         return self.scale * (-weights * logprobs if self.mode == "delta" else -weights)
 

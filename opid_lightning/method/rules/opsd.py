@@ -32,4 +32,5 @@ class OPSD(Rule):
         mask: Float[Tensor, "B R"],
         iteration: int,
     ) -> Float[Tensor, "B R"]:
+        """Its gradient moves each token's log-prob by its distance to the teacher's."""
         return -self.scale * (teacher - logprobs).detach() * logprobs

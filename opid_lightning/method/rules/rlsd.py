@@ -36,6 +36,7 @@ class RLSD(Rule):
         mask: Float[Tensor, "B R"],
         iteration: int,
     ) -> Float[Tensor, "B R"]:
+        """The row's advantage times each token's share, which is within `1 +- clip`."""
         scale = self.scale
         if self.decay_iterations is not None:
             scale *= max(0.0, 1 - iteration / self.decay_iterations)

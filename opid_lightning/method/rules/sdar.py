@@ -36,5 +36,6 @@ class SDAR(Rule):
         mask: Float[Tensor, "B R"],
         iteration: int,
     ) -> Float[Tensor, "B R"]:
+        """The gated distance to the teacher, in nats per token."""
         gate = (self.sharpness * (teacher - logprobs.detach())).sigmoid()
         return self.scale * gate * (teacher - logprobs)

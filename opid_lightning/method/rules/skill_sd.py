@@ -35,6 +35,7 @@ class SkillSD(Rule):
         mask: Float[Tensor, "B R"],
         iteration: int,
     ) -> Float[Tensor, "B R"]:
+        """The `k3` estimate of the divergence, weighted by the importance ratio."""
         shift = logprobs - teacher
         divergence = (-shift).clamp(max=LARGEST_NEGATIVE_SHIFT).exp() - 1 + shift
         ratio = (logprobs - old).clamp(max=LARGEST_LOG_RATIO).exp()

@@ -43,6 +43,7 @@ class KeyValueTable(Cache):
         super().__init__(layers=[_Layer(num_rows, num_columns) for _ in range(num_layers)])
 
     def open(self, rows: slice, first: int, filled: int) -> None:
+        """Points all layers at these rows, whose positions `first` to `filled` are known."""
         for layer in self.layers:
             layer.rows, layer.first, layer.filled = rows, first, filled
 
@@ -132,6 +133,7 @@ class PrefixCache:
     ordered: list[TokenIds] = field(default_factory=list)  # where neighbours begin alike
 
     def longest_match(self, prompt: TokenIds) -> Match:
+        """The kept prompt that begins most like this one, and how many tokens they share."""
         place = bisect_left(self.ordered, prompt)
         wanted = np.array(prompt)
         best = Match(0, ())

@@ -82,6 +82,7 @@ class SharedPrefixes:
 
     @torch.no_grad()
     def __call__(self, requests: Sequence[SampleRequest]) -> list[Drawn]:
+        """Ids and log-probs of each response, in the order of the requests."""
         distinct = dict.fromkeys(request.prompt_ids for request in requests)
         prompts = [_Prompt(ids, self.stored.longest_match(ids)) for ids in distinct]
         prompts.sort(key=lambda prompt: prompt.num_new)

@@ -27,6 +27,7 @@ class WholePrompts:
 
     @torch.no_grad()
     def __call__(self, requests: Sequence[SampleRequest]) -> list[Drawn]:
+        """Ids and log-probs of each response, in the order of the requests."""
         model: Any = self.policy.model
         device = next(model.parameters()).device
         draws = _RecordedDraws(GumbelDraws(requests, device, num_words(model)))

@@ -80,6 +80,7 @@ def on_device(index: int | None) -> Iterator[None]:
 
 
 def own_device() -> int | None:
+    """The number of this process's GPU; None without CUDA."""
     return torch.cuda.current_device() if torch.cuda.is_available() else None
 
 

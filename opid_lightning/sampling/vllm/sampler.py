@@ -119,13 +119,16 @@ class InProcess:
 
     @property
     def weight_version(self) -> int:
+        """The version of the weights that the engine holds."""
         return self.engine.version
 
     @property
     def metrics(self) -> Mapping[str, float]:
+        """The proof of the weights, and the mean number of responses sampled at once."""
         return {**self.proof, "batch_mean": self.num_running / max(self.num_steps, 1)}
 
     def submit(self, request: SampleRequest) -> None:
+        """Queues a request; raises RequestTooLongError where the engine has too few positions."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
@@ -151,6 +154,7 @@ class InProcess:
         self.engine.llm.add_request(request.id, prompt, settings)
 
     def collect(self, patience_s: float = math.inf) -> Sequence[Completion]:
+        """Steps the engine until a response is finished, or `patience_s` seconds are over."""
         assert self.asked, "nothing was submitted, so there is nothing to wait for"
         end = time.monotonic() + patience_s
         finished: list[Any] = []

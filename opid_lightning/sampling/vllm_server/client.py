@@ -40,12 +40,15 @@ class ServerClient:
     http: httpx.Client
 
     def health(self) -> int | None:
+        """The HTTP status of /health; None where nothing answers."""
         return health(self.http, self.url)
 
     def get(self, path: str) -> Any:
+        """The JSON of an answer; raises ServerLostError or ServerRefusedError."""
         return self._ask("GET", path, None)
 
     def post(self, path: str, content: Mapping[str, Any] | None = None) -> Any:
+        """The JSON of an answer; raises ServerLostError or ServerRefusedError."""
         return self._ask("POST", path, dict(content or {}))
 
     def _ask(self, method: str, path: str, content: Any) -> Any:
@@ -79,6 +82,7 @@ class ServerClient:
                     ) from refusal
 
     def max_positions(self) -> int | None:
+        """`max_model_len` of the served model; None where the server does not say."""
         found: int | None = self.get("/v1/models")["data"][0].get("max_model_len")
         return found
 

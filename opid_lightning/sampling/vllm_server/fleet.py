@@ -34,23 +34,28 @@ class Server:
     asked: dict[str, SampleRequest] = field(default_factory=dict)
 
     def begin(self) -> None:
+        """Starts the process where it is this run's own, without waiting for it."""
         if self.process is not None:
             self.process.start()
 
     def wait(self, timeout_s: float) -> None:
+        """Waits until it is healthy; raises ServerLostError after `timeout_s` seconds."""
         wait_until_well(self.client.http, self.client.url, self.process, timeout_s)
 
     def revive(self) -> None:
+        """Stops and starts it again, and waits until it is healthy."""
         self.restart_count += 1
         self.stop()
         self.begin()
         self.wait(self.start_timeout_s)
 
     def stop(self) -> None:
+        """Stops the process where it is this run's own."""
         if self.process is not None:
             self.process.stop()
 
     def log_tail(self) -> str:
+        """The end of its log, or where that is to be found."""
         return self.process.log_tail() if self.process is not None else "Its log is where it runs."
 
 
@@ -78,6 +83,7 @@ class Fleet:
             raise
 
     def stop(self) -> None:
+        """Stops the servers that this run started."""
         for server in self.servers:
             server.stop()
 

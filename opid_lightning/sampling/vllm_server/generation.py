@@ -41,10 +41,12 @@ class OverHTTP:
 
     @property
     def weight_version(self) -> int:
+        """The version that all servers were proved to have."""
         return self.weights.version
 
     @property
     def metrics(self) -> Mapping[str, float]:
+        """The proof of the weights, the mean batch size, and restarts since the start."""
         return {
             **self.proof,
             "batch_mean": self.num_asked / max(self.num_heard, 1),
@@ -52,10 +54,12 @@ class OverHTTP:
         }
 
     def submit(self, request: SampleRequest) -> None:
+        """Asks the server with the fewest open requests. Raises RequestTooLongError."""
         check_positions(request, self.fleet.max_positions, "the server")
         self._ask(min(self.fleet.servers, key=lambda server: len(server.asked)), request)
 
     def collect(self, patience_s: float = math.inf) -> Sequence[Completion]:
+        """Finished responses of all servers; what a lost server owed is asked again."""
         assert self._num_outstanding, "nothing was submitted, so there is nothing to wait for"
         end = time.monotonic() + patience_s
         completions: list[Completion] = []
@@ -123,6 +127,7 @@ class OverHTTP:
         return sum(len(server.asked) for server in self.fleet.servers)
 
     def close(self) -> None:
+        """Drops what is still asked; the servers stay."""
         self.traffic.close()
         for server in self.fleet.servers:
             server.asked.clear()

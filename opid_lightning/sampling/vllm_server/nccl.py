@@ -31,6 +31,7 @@ class NcclTransfer:
     policy: Policy
 
     def send(self, client: ServerClient) -> None:
+        """Joins the server in a group over NCCL and sends all tensors, GPU to GPU."""
         from vllm.distributed.weight_transfer.nccl_engine import (
             NCCLTrainerInitInfo,
             NCCLTrainerWeightTransferEngine,
@@ -68,6 +69,7 @@ class Source:
     policy: Policy
 
     def metadata(self) -> list[Any]:
+        """Name, dtype and shape of each tensor, in the order sent."""
         from vllm.distributed.weight_transfer.base import ParamMeta
 
         return [ParamMeta(name, w.dtype, tuple(w.shape)) for name, w in weights_of(self.policy)]
@@ -83,15 +85,19 @@ class Control:
     client: ServerClient
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        """Tells the server where the group meets."""
         self.client.post("/init_weight_transfer_engine", {"init_info": init_info})
 
     def start_weight_update(self) -> None:
+        """Has the server stop serving until the update is finished."""
         self.client.post("/start_weight_update")
 
     def update_weights(self, update_info: Any) -> None:
+        """Announces the tensors that come next."""
         self.client.post("/update_weights", {"update_info": update_info})
 
     def finish_weight_update(self, weight_version: str | None = None) -> None:
+        """Has the server serve again with the new weights."""
         self.client.post("/finish_weight_update", {"weight_version": weight_version})
 
 

@@ -48,6 +48,7 @@ class Weights:
 
     @classmethod
     def of(cls, policy: Policy, version: int, transfer: Transfer, bound: float) -> Weights:
+        """The policy's weights under a version, with the log-probs that prove them."""
         ids = probe_ids(policy.model.config.vocab_size)  # type: ignore[union-attr,arg-type]
         return cls(version, transfer, ids, trainer_logprobs(policy, ids), bound)
 
@@ -91,6 +92,7 @@ class FileTransfer:
             yield cls(path, manifest_of(weights_of(policy)))
 
     def send(self, client: ServerClient) -> None:
+        """Has the server read the file; raises WeightSyncError where it read something else."""
         order = {"method": "receive_file", "args": [str(self.path)]}
         try:
             answers = client.post("/collective_rpc", order)["results"]

@@ -46,6 +46,8 @@ class Traffic:
         self._thread.start()
 
     def send(self, address: Address, body: Mapping[str, Any]) -> None:
+        """Starts a request without waiting; its answer comes out of `wait`."""
+
         def start() -> None:
             task = self._loop.create_task(self._carry(address, body))
             self._tasks.add(task)  # a loop alone does not keep its tasks

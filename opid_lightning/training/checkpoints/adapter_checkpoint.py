@@ -31,6 +31,7 @@ def record_of(policy: Policy, source: PolicySource) -> Record | None:
 
 
 def settings_of(lora: LoRA) -> Record:
+    """What of an adapter must be equal for its weights to fit."""
     return {
         "rank": lora.rank,
         "alpha": float(lora.alpha),

@@ -49,6 +49,7 @@ def settings_of(env: Environment) -> dict[str, str]:
 
 
 def contents(chosen: EvaluationSet) -> str:
+    """The number of tasks of a set and a hash of them, as a checkpoint keeps it."""
     named = "\n".join(f"{task.kind} {task.id}" for task in chosen.tasks)
     return f"{len(chosen.tasks)}, {hashlib.sha256(named.encode()).hexdigest()[:8]}"
 

@@ -32,6 +32,7 @@ class CheckpointFiles(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
+        """Writes the file whole or not at all; raises ValueError where there is no room."""
         if "://" in str(path):  # an object store, which keeps whole objects only
             super().save_checkpoint(checkpoint, path, storage_options)
             return
@@ -89,6 +90,7 @@ def plain_values(path: str | Path) -> dict[str, Any]:
 
 
 def load_plain(path: Path) -> Any:
+    """Weights and plain values, memory-mapped on the CPU; refuses anything that could run code."""
     check_plain_values(path)
     values = torch.load(content(path), map_location="cpu", mmap=True, weights_only=True)
     check_form(values)
@@ -119,6 +121,7 @@ ADVICE = "Resume from another one, or with ckpt_path=last from the newest that c
 
 
 def why_unreadable(path: str | Path, error: Exception) -> str:
+    """Whether a checkpoint is damaged or holds what is not read, in a sentence."""
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     if isinstance(error, pickle.UnpicklingError):
         return (
@@ -203,10 +206,12 @@ def read(path: Path) -> ReadableCheckpoint:
 
 
 def content(path: Path) -> Path:
+    """The file that is read: the checkpoint itself, or the metadata of its shards."""
     return path / SHARDS_METADATA if path.is_dir() else path
 
 
 def written_at(path: Path) -> int:
+    """When the checkpoint was written, in nanoseconds."""
     return content(path).stat().st_mtime_ns
 
 

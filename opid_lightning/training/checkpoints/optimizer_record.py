@@ -25,6 +25,7 @@ def settings_of(optimizer: Optimizer) -> list[Settings]:
 
 
 def arguments_of(kind: type) -> set[str]:
+    """The parameters of an optimizer's constructor, those of its base classes included."""
     makers = [vars(base)["__init__"] for base in kind.__mro__ if "__init__" in vars(base)]
     return {
         name
@@ -66,6 +67,7 @@ def plain(settings: Mapping[str, Any]) -> Settings:
 
 
 def is_plain(value: Any) -> bool:
+    """Whether the value is a number, text, None, or a list of such."""
     return isinstance(value, PLAIN) or (isinstance(value, list) and all(map(is_plain, value)))
 
 
@@ -115,6 +117,7 @@ def check_continues(
 
 
 def counted(record: Record) -> str:
+    """How many parameters an optimizer has, for a message."""
     numbers = record["parameters"]
     groups = f"{len(numbers)} groups" if len(numbers) > 1 else "1 group"
     return f"{sum(numbers)} parameters in {groups}"

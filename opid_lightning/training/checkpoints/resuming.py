@@ -46,6 +46,7 @@ def check_run_resumes(module: OPIDModule, checkpoint: Mapping[str, Any]) -> None
 
 
 def own_optimizer(module: OPIDModule) -> optimizer_record.Record:
+    """The record of the optimizer that this run would make."""
     return optimizer_record.record_of(module.configure_optimizers(), module.optimizer_settings)
 
 

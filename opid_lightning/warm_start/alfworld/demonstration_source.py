@@ -32,16 +32,20 @@ class ALFWorldCourse:
 
     @property
     def title(self) -> str:
+        """As the model card calls it."""
         return "ALFWorld"
 
     @property
     def max_response_tokens(self) -> int:
+        """Enough for the longest thought and command of the expert."""
         return 24
 
     def tokenizer(self) -> Any:
+        """A tokenizer made of the words of ALFWorld."""
         return alfworld_tokenizer()
 
     def environments(self) -> Mapping[str, Environment]:
+        """Generated games, and the released ones where ALFWORLD_DATA is set."""
         folder = generated_games(self.num_games, 120, 0, None)
         found: dict[str, Environment] = {"generated": brief_alfworld(folder)}
         if released := os.environ.get(DATA_VARIABLE):
@@ -66,6 +70,7 @@ class ALFWorldCourse:
             yield expert(session, task, rng, num_steps)
 
     def facts(self, environments: Mapping[str, Environment]) -> Mapping[str, str]:
+        """The rows of the model card about the data."""
         sizes = {name: len(games.tasks("train")) for name, games in environments.items()}
         return {
             "expert": "searches where such things usually lie",

@@ -132,4 +132,5 @@ def perturb(expert: SearchingExpert, observation: Observation, rng: random.Rando
 
 
 def respond(decision: Decision) -> str:
+    """The response that the policy is taught: thought and command in their tags."""
     return f"<think>{decision.thought}</think><action>{decision.command}</action>"

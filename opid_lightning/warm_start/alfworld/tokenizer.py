@@ -118,4 +118,5 @@ def corpus() -> Iterator[str]:
 
 
 def alfworld_tokenizer() -> Any:
+    """Words of ALFWorld as whole tokens, other text in pieces."""
     return make_tokenizer(corpus(), _CHUNKS, TAGS)

@@ -34,6 +34,8 @@ _Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Receptacle:
+    """A place that holds things, where it is in the room."""
+
     id: str  # as ALFRED names it: Cabinet|+00.41|+00.48|+00.45
     kind: str
     location: str  # where one stands to reach it: loc|x|z|quarter turns|degrees down
@@ -41,26 +43,32 @@ class Receptacle:
 
     @cached_property
     def position(self) -> tuple[float, float, float]:
+        """x, y and z in metres, as its id states them."""
         x, y, z = (float(part) for part in self.id.split("|")[1:4])
         return x, y, z
 
 
 @dataclass(frozen=True)
 class FloorPlan:
+    """A room of AI2-THOR: its receptacles and where an agent can stand."""
+
     number: int
     receptacles: tuple[Receptacle, ...]
     free_locations: tuple[str, ...]  # nothing is in reach of these
 
     @property
     def name(self) -> str:
+        """As AI2-THOR calls it, such as FloorPlan12."""
         return f"FloorPlan{self.number}"
 
     @property
     def room_type(self) -> str:
+        """Kitchen, living room, bedroom or bathroom, by its number."""
         return room_type(self.number)
 
     @cached_property
     def receptacle_kinds(self) -> frozenset[str]:
+        """The kinds of receptacles that stand in the room."""
         return frozenset(receptacle.kind for receptacle in self.receptacles)
 
     @cached_property
@@ -70,6 +78,7 @@ class FloorPlan:
         return tuple(k for k in listed_kinds(self.number) if k in known and self.place_weights(k))
 
     def of_kind(self, receptacle_kind: str) -> tuple[Receptacle, ...]:
+        """The room's receptacles of one kind, by id."""
         return tuple(place for place in self.receptacles if place.kind == receptacle_kind)
 
     def targets_of(self, object_kind: str) -> tuple[str, ...]:
@@ -92,10 +101,12 @@ def _place_weights(number: int, object_kind: str) -> tuple[tuple[Receptacle, int
 
 
 def room_type(number: int) -> str:
+    """The type of a room by the hundreds of its number, as AI2-THOR numbers them."""
     return ROOM_TYPES[number // 100]
 
 
 def plan_numbers(is_unseen: bool) -> tuple[int, ...]:
+    """The rooms of training games, or those that are held out for valid_unseen."""
     if is_unseen:
         return HELD_OUT
     numbers = sorted((*constants().TRAIN_SCENE_NUMBERS, *constants().TEST_SCENE_NUMBERS))
@@ -104,6 +115,7 @@ def plan_numbers(is_unseen: bool) -> tuple[int, ...]:
 
 @cache
 def floor_plan(number: int) -> FloorPlan:
+    """The room with this number, read from the files of the alfworld package."""
     placed = placed_receptacles(number)
     points = _free_points(number, placed)
     standing = _standing(number, points)

@@ -16,6 +16,8 @@ SPREAD = 0.3  # metres around its receptacle's middle
 
 @dataclass(frozen=True)
 class Thing:
+    """An object that can be carried, where it lies at the start."""
+
     id: str  # Mug|+01.36|+00.96|-01.36
     kind: str
     place: Receptacle
@@ -24,12 +26,15 @@ class Thing:
 
 @dataclass(frozen=True)
 class Room:
+    """A furnished room with the goal that can be reached in it."""
+
     plan: FloorPlan
     goal: Goal
     things: tuple[Thing, ...]
     start: str  # location
 
     def of_kind(self, kind: str) -> tuple[Thing, ...]:
+        """The things of one kind, in the order placed."""
         return tuple(thing for thing in self.things if thing.kind == kind)
 
 

@@ -41,20 +41,25 @@ TREATMENTS = {
 
 @dataclass(frozen=True)
 class Goal:
+    """A task type with the kinds of object and receptacle that it is about."""
+
     task_type: str
     object_kind: str
     target_kind: str  # the receptacle to put it in; the lamp to look at it under
 
     @property
     def is_lit(self) -> bool:
+        """Whether the object is to be looked at under a lamp."""
         return self.task_type == "look_at_obj_in_light"
 
     @property
     def num_objects(self) -> int:
+        """How many objects of the kind are to be placed: 2 for pick_two_obj_and_place."""
         return 2 if self.task_type == "pick_two_obj_and_place" else 1
 
     @property
     def treatment(self) -> Treatment | None:
+        """Heating, cooling or cleaning, where the task type asks for it."""
         return TREATMENTS.get(self.task_type)
 
     @property
@@ -77,15 +82,18 @@ class Goal:
         }
 
     def folder_name(self, plan: FloorPlan) -> str:
+        """As ALFRED names folders: type, object, None, target, number of the plan."""
         names = (self.task_type, self.object_kind, "None", self.target_kind, str(plan.number))
         return "-".join(names)
 
     def pddl(self) -> str:
+        """The goal in PDDL, from alfworld's own template."""
         text: str = _library(self.task_type)["pddl"]
         # alfworld writes # for the - of a type
         return text.format(**self._names()).replace("#", "-")
 
     def words(self, rng: random.Random) -> str:
+        """The goal in English, from one of alfworld's templates that `rng` picks."""
         template: str = rng.choice(_library(self.task_type)["templates"])
         return template.format(**{key: name.lower() for key, name in self._names().items()})
 

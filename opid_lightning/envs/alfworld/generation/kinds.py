@@ -13,6 +13,7 @@ LAMP_PLACES = ("Desk", "SideTable", "Dresser", "Shelf")  # where the released ga
 
 @cache
 def can_hold(receptacle_kind: str, object_kind: str) -> bool:
+    """Whether such an object may lie in such a receptacle."""
     if object_kind == LAMP:
         return receptacle_kind in LAMP_PLACES
     return object_kind in constants().VAL_RECEPTACLE_OBJECTS.get(receptacle_kind, ())
@@ -20,11 +21,13 @@ def can_hold(receptacle_kind: str, object_kind: str) -> bool:
 
 @cache
 def can_be_carried(object_kind: str) -> bool:
+    """Whether any receptacle holds objects of this kind."""
     return any(object_kind in held for held in constants().VAL_RECEPTACLE_OBJECTS.values())
 
 
 @cache
 def can_be_opened(receptacle_kind: str) -> bool:
+    """Whether receptacles of this kind have a door or a lid."""
     return receptacle_kind in constants().OPENABLE_CLASS_SET
 
 
@@ -36,9 +39,11 @@ def has_ability(object_kind: str, ability: str) -> bool:
 
 @cache
 def is_container(object_kind: str) -> bool:
+    """Whether the object holds others itself, as a bowl or a pot does."""
     return object_kind in constants().MOVABLE_RECEPTACLES_SET
 
 
 @cache
 def constants() -> Any:
+    """The module of alfworld that holds the tables, imported once."""
     return import_alfworld("gen.constants")

@@ -24,6 +24,7 @@ def pddl_id(name: str) -> str:
 
 
 def write_problem(room: Room, name: str) -> str:
+    """The PDDL problem of the room, in the order in which ALFRED writes it."""
     declarations = _lines(f"{pddl_id(of)} - {kind}" for of, kind in _objects(room))
     facts = pddl_id(_lines(f"({' '.join(fact)})" for fact in _facts(room)))
     return (

@@ -17,6 +17,8 @@ Counts = tuple[int, ...]  # in how many games there were 0, 1, 2 ...
 
 @dataclass(frozen=True)
 class Statistics:
+    """The content of statistics.json, counts that are never changed at run time."""
+
     source: str
     standing: dict[str, dict[str, int]]  # by room: receptacles that its floor plan does not place
     copies: dict[str, dict[str, Counts]]  # by room type: objects of a kind, where no goal's object
@@ -30,6 +32,7 @@ class Statistics:
 
 @cache
 def statistics() -> Statistics:
+    """The table that ships with the package, read once."""
     text = resources.files(__package__).joinpath("statistics.json").read_text(encoding="utf-8")
     table: dict[str, Any] = json.loads(text)
     return Statistics(**table)

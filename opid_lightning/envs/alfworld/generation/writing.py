@@ -24,6 +24,8 @@ GOAL_PLACE = "UNKNOWN GOAL"  # in alfworld's grammar
 
 @dataclass(frozen=True)
 class Game:
+    """A generated game before it is written."""
+
     folder: str  # train/<task type>-.../trial_...
     room: Room
     words: str
@@ -31,9 +33,11 @@ class Game:
 
     @property
     def name(self) -> str:
+        """The name of its trial, which is the last part of its folder."""
         return Path(self.folder).name
 
     def files(self) -> dict[str, str]:
+        """The content of game.tw-pddl and traj_data.json by file name."""
         walkthrough = walk(self.room)
         game = {
             "pddl_domain": _shipped_text("alfred.pddl"),

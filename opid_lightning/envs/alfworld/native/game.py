@@ -41,6 +41,10 @@ class Game:
 
 
 def load_game(path: Path) -> Game:
+    """The game at this path, kept in memory until the file changes.
+
+    ValueError where it is damaged.
+    """
     try:
         version = path.stat().st_mtime_ns
     except FileNotFoundError as error:

@@ -24,11 +24,14 @@ _ABSORBING = {"and": False, "or": True}
 
 @dataclass(frozen=True)
 class Goal:
+    """A test of a state, and which facts it depends on."""
+
     is_met: Test
     predicates: frozenset[str]  # that it asks for: where none changes, neither does the answer
 
 
 def read_goal(problem: Problem) -> Goal:
+    """Grounds the goal of a problem over its entities."""
     spelt = _Grounding(problem).spell(problem.goal, {})
     return Goal(_test(spelt), frozenset(_words(problem.goal)) & FLUENTS)
 

@@ -11,6 +11,8 @@ from opid_lightning.envs.alfworld.native.moves import ANYWHERE, CHANGES, Move, m
 
 
 class Scene(NamedTuple):
+    """What a player sees after a command."""
+
     text: str
     admissible: tuple[str, ...]  # by letter, no command twice
     is_won: bool  # now; a goal can be met and lost again
@@ -25,9 +27,11 @@ class Play:
         self._look_for_moves()
 
     def opening(self) -> Scene:
+        """The first scene, with the room and the task."""
         return self._scene(texts.opening(self._game, self._state))
 
     def step(self, command: str) -> Scene:
+        """The scene after a command; one that is not admissible changes nothing."""
         move = self._move(command.strip())
         if move is None:
             return self._scene(texts.NOTHING_HAPPENS)

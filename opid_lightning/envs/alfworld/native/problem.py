@@ -41,6 +41,8 @@ _TOKEN = re.compile(r"[()]|\?[^\s()?]*|[^\s()?]+")
 
 @dataclass(frozen=True)
 class Problem:
+    """A PDDL problem as read: typed entities, facts and a goal."""
+
     types: dict[str, str]  # of every declared entity
     facts: frozenset[Fact]  # true at the start
     goal: Any  # nested lists of words
@@ -50,10 +52,12 @@ class Problem:
         return sorted(fact[1:] for fact in self.facts if fact[0] == predicate)
 
     def pairs(self, predicate: str) -> list[tuple[str, str]]:
+        """The arguments of a predicate that takes two, in order."""
         return [(one, other) for one, other in self.all(predicate)]
 
 
 def read_problem(text: str) -> Problem:
+    """Raises ValueError where the text is not a problem of the domain alfred."""
     sections = _sections(_COMMENT.sub("", text).lower())
     if sections[":domain"] != ["alfred"]:
         raise ValueError(f"its problem is of the domain {sections[':domain']}, expected alfred")

@@ -18,6 +18,7 @@ class NativeSession:
         self._play: Play | None = None
 
     def reset(self, task: Task) -> Opening:
+        """Starts the game at the path in `task.payload`."""
         game = load_game(Path(task.payload))
         self._play, self._winning = Play(game), Winning(self._win_reward)
         return Opening(game.goal_words.strip(), self._winning.observe(*self._play.opening()))
@@ -29,4 +30,5 @@ class NativeSession:
         return self._winning.observe(*self._play.step(action))
 
     def close(self) -> None:
+        """Drops the game; the engine holds nothing outside of it."""
         self._play = None

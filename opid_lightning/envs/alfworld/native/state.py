@@ -29,6 +29,7 @@ class State:
 
     @classmethod
     def at_start(cls, facts: Iterable[Fact]) -> State:
+        """The state in which a problem's facts hold."""
         state = cls()
         inside, places = defaultdict(set), defaultdict(set)
         state.traits = {trait: set() for trait in TRAITS}
@@ -51,6 +52,7 @@ class State:
         return state
 
     def copy(self) -> State:
+        """A state that changes independently of this one."""
         state = State()
         state.location, state.held = self.location, self.held
         state.has_full_hands = self.has_full_hands
@@ -60,6 +62,7 @@ class State:
         return state
 
     def take(self, thing: str, place: str) -> None:
+        """Moves a thing from a receptacle into the hand."""
         self.inside[place] = tuple(other for other in self.inside[place] if other != thing)
         self.left.add((thing, place))
         self.held = tuple(sorted({*self.held, thing}))
@@ -68,6 +71,7 @@ class State:
             self.places[thing] = where - {self.location}
 
     def put(self, thing: str, place: str) -> None:
+        """Moves a thing from the hand into a receptacle."""
         self.inside[place] = tuple(sorted({*self.inside.get(place, ()), thing}))
         self.left.discard((thing, place))
         self.places[thing] = self.places.get(thing, frozenset()) | {self.location}

@@ -28,6 +28,7 @@ Available commands:
 
 
 def opening(game: Game, state: State) -> str:
+    """The first text of a game: what is seen, and the task."""
     seen = _facing(game, state) or _room(_a(game, game.places))
     return f"-= Welcome to TextWorld, ALFRED! =-\n\n{seen}\n\nYour task is to: {game.goal_words}"
 

@@ -30,16 +30,20 @@ _MOST_NAMES = 12  # of fields in a message
 
 @dataclass(frozen=True)
 class Row:
+    """One record of a file, with its number for messages."""
+
     values: Mapping[str, Any]
     path: Path
     number: int  # from 1
 
     @property
     def place(self) -> str:
+        """Where the row is, as messages name it."""
         return f"row {self.number} of {self.path}"
 
     @property
     def held(self) -> str:
+        """The names of its fields, for messages."""
         names = list(map(str, self.values))
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         return f"it holds {', '.join(names[:_MOST_NAMES]) or 'nothing'}{more}"

@@ -29,6 +29,10 @@ class Encoder:
 
     @classmethod
     def load(cls, name: str, query_prefix: str = "", passage_prefix: str = "") -> Encoder:
+        """Loads an encoder by folder or hub name, on the GPU where there is one.
+
+        Raises ValueError.
+        """
         from transformers import AutoModel, AutoTokenizer
 
         try:

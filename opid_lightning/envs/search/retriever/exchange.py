@@ -66,6 +66,7 @@ def _posted(http: httpx.Client, url: str, request: Mapping[str, Any]) -> httpx.R
 
 
 def read_answer(response: httpx.Response, num_queries: int, topk: int) -> list[tuple[Passage, ...]]:
+    """The passages of each query, at most `topk`; raises where the answer has another form."""
     try:
         answer = without_surrogates(read_json(response.content))
     except ValueError as error:

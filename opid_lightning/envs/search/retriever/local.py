@@ -28,10 +28,12 @@ class BM25:
     topk: int
 
     def __call__(self, query: str) -> tuple[Passage, ...]:
+        """The best `topk` passages, best first."""
         return tuple(passage for passage, _ in scored(self.index, query, self.topk))
 
 
 def scored(index: Index, query: str, topk: int) -> list[tuple[Passage, float]]:
+    """The best `topk` passages with their BM25 scores, best first."""
     return [(Passage(hit.id, hit.text), hit.score) for hit in index.search(query, topk)]
 
 
@@ -55,6 +57,7 @@ def open_index(
 
 
 def is_indexed(corpus: Path, cache: str | None = None) -> bool:
+    """Whether an index of this very corpus is on disk."""
     return is_built(index_folder(corpus, cache), fingerprint(corpus))
 
 

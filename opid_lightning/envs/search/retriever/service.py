@@ -26,6 +26,8 @@ Search = Callable[[Sequence[str], int], Sequence[Sequence[tuple[Passage, float]]
 
 
 class BadRequestError(Exception):
+    """A request that is answered with an HTTP status of 400 or above."""
+
     def __init__(self, reason: str, status: int = 400) -> None:
         super().__init__(reason)
         self.status = status
@@ -33,6 +35,8 @@ class BadRequestError(Exception):
 
 @dataclass(frozen=True)
 class Asked:
+    """A request to /retrieve as read."""
+
     queries: tuple[str, ...]
     topk: int
     return_scores: bool
@@ -97,6 +101,7 @@ class RetrieverService:
 
     @property
     def url(self) -> str:
+        """The address that it listens at, with the port that it was given."""
         host, port = self._http.server_address[:2]
         return f"http://{host!s}:{port}"
 
@@ -114,11 +119,13 @@ class RetrieverService:
                 self._changing.wait(left_s)
 
     def answer(self, body: bytes) -> Mapping[str, Any]:
+        """The body of an answer to /retrieve; raises BadRequestError."""
         asked = Asked.read(body, self.topk)
         found = self.search(asked.queries, asked.topk)
         return {"result": [[_hit(*hit, asked.return_scores) for hit in hits] for hits in found]}
 
     def count(self, change: int) -> None:
+        """Changes the number of requests at work, on which `stop` waits."""
         with self._changing:
             self._num_active += change
             self._changing.notify_all()

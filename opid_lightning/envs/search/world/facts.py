@@ -34,10 +34,13 @@ class Thing:
 
 @dataclass(frozen=True)
 class Facts:
+    """The generated world, from which passages and questions are written."""
+
     things: Mapping[str, Thing]  # by name
     unseen_regions: frozenset[str]
 
     def follow(self, name: str, relation: str) -> str:
+        """The name that a relation of a thing leads to; KeyError where there is none."""
         return self.things[name].facts[relation]
 
 

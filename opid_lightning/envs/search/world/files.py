@@ -44,14 +44,17 @@ class World:
         return cache_folder("search", self.cache) / name
 
     def count(self, split: Split) -> int:
+        """How many questions a split has."""
         return self.num_train if split == "train" else self.num_valid
 
 
 def corpus_of(world: World) -> Path:
+    """The file of passages, written on first use."""
     return _made(world) / CORPUS
 
 
 def questions_of(world: World, split: Split) -> Path:
+    """The file of a split's questions, written on first use."""
     return _made(world) / f"{split}.jsonl"
 
 

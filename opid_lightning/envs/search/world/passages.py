@@ -11,6 +11,7 @@ from opid_lightning.envs.search.world.wording import SENTENCES, say
 
 
 def tell(facts: Facts, seed: int) -> Iterator[Passage]:
+    """One passage per thing; the wording depends on the seed."""
     rng = random.Random(f"passages {seed}")
     for number, thing in enumerate(facts.things.values()):
         yield Passage(str(number), f'"{thing.name}"\n{_text(thing, rng)}')

@@ -103,10 +103,12 @@ def _comparisons(things: Iterable[Thing], rng: random.Random) -> Iterator[Made]:
 
 
 def named(thing: Thing) -> str:
+    """The thing as a sentence names it: rivers take an article."""
     return f"the {thing.name}" if thing.kind == "river" else thing.name
 
 
 def golden(relation: Relation, answer: str) -> tuple[str, ...]:
+    """All answers that count as right, the full one first."""
     words = {"o": answer, "first": answer.split()[0]}
     return (answer, *(alias.format(**words) for alias in relation.aliases))
 

@@ -80,6 +80,7 @@ SAME_TOWN = "Were {a} and {b} born in the same town?"
 
 
 def relations_of(kind: str) -> Iterator[Relation]:
+    """The relations that things of this kind have."""
     return (relation for relation in RELATIONS if relation.subject == kind)
 
 

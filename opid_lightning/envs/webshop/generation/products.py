@@ -22,6 +22,7 @@ _WISHES = (
 
 
 def generation_plan(num_products: int, seed: int) -> Plan:
+    """How a generated catalogue is built and told apart from others."""
     return Plan(
         f"generated-{num_products}-seed{seed}",
         f"generated {VERSION} {num_products} {seed}",
@@ -30,6 +31,7 @@ def generation_plan(num_products: int, seed: int) -> Plan:
 
 
 def generate(num_products: int, seed: int) -> Iterator[Product]:
+    """The products in order; product n is the same in catalogues of every size."""
     for number in range(num_products):
         rng = random.Random(f"webshop {VERSION} {seed} {number}")
         yield _draw(product_id(number), DEPARTMENTS[number % len(DEPARTMENTS)], rng)

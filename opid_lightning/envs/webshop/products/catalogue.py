@@ -41,6 +41,7 @@ class Plan:
     products: Callable[[Path], Iterable[Product]]  # given a folder for what is needed meanwhile
 
     def folder(self, root: Path) -> Path:
+        """Where the catalogue is kept; another version or source goes elsewhere."""
         made_of = f"{VERSION} {INDEX_VERSION} {self.stamp}"
         mark = hashlib.blake2b(made_of.encode(), digest_size=6).hexdigest()
         return root / f"{self.name}-v{VERSION}-{mark}"

@@ -66,10 +66,12 @@ class Product:
         return " ".join((self.title, self.description, first, options)).lower()
 
     def to_json(self) -> str:
+        """The product on one line, as the catalogue stores it."""
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Product:
+        """The inverse of `to_json`."""
         values = json.loads(text)
         for name in ("bullet_points", "prices", "attributes"):
             values[name] = tuple(values[name])

@@ -39,6 +39,7 @@ class GoalNumbers:
 
 @lru_cache(_NUM_KEPT)
 def split_goals(product_id: str, count: int) -> GoalNumbers:
+    """Which of a product's `count` goals belong to which split. Depends on its id alone."""
     everything = tuple(range(count))
     _, num_seen, num_unseen = split_sizes(product_id, count)
     if num_unseen:
@@ -74,6 +75,7 @@ class GoalSource:
 
     @property
     def count(self) -> int:
+        """The goals of the product in all splits together."""
         return sum(self.sizes)
 
 
@@ -90,6 +92,7 @@ class GoalTasks(Sequence[Task]):
 
     @classmethod
     def of(cls, split: Split, sources: Iterable[GoalSource]) -> GoalTasks:
+        """The tasks of a split over these products, made when they are looked up."""
         kept, counts = [], array("q")
         for source in sources:
             if count := source.sizes[SPLITS.index(split)]:
@@ -118,4 +121,5 @@ class GoalTasks(Sequence[Task]):
 
 
 def task_of(source: GoalSource, number: int) -> Task:
+    """The task of a product's goal with this number."""
     return Task(f"{source.product_id}-{number}", source.kind, (source.product_id, number))
