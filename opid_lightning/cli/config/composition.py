@@ -142,13 +142,18 @@ def available_groups(file: Path) -> dict[str, list[str]]:
 
 def check_choices(choices: Mapping[str, str], file: Path) -> None:
     available = available_groups(file)
+    needed = groups().keys() - {*OPTIONAL_GROUPS}
     for group, choice in choices.items():
-        if choice in NULLS and group in OPTIONAL_GROUPS:
+        if choice in NULLS and group not in needed:
             continue
         if choice not in available[group]:
+            advice = (
+                f"A run needs one. {nearest('', available[group])}"
+                if choice in NULLS
+                else choice_like(choice, available[group], file.stem)
+            )
             raise UsageError(
-                f"Group {group!r} has no choice {choice!r}. "
-                f"{choice_like(choice, available[group], file.stem)}"
+                f"Group {group!r} has no choice {choice!r}. {advice}"
                 f"{advice_on_class(group, choice)}\n  Set on the command line: {group}={choice}"
             )
 

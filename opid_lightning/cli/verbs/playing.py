@@ -82,7 +82,8 @@ def run(arguments: Arguments) -> None:
 def acting_policy(parts: dict[str, Any]) -> Iterator[Actor]:
     policy = load_policy(parts["policy"])
     with parts["sampler"].serving(policy) as generation:
-        encode = CheckedEncoder(policy, parts["policy"].thinking, parts["rollout"].stop)
+        thinking, stop = parts["policy"].thinking, parts["rollout"].stop
+        encode = CheckedEncoder(policy, thinking, stop, parts["env"])
         yield PolicyActor(parts["env"], parts["rollout"], generation, encode)
 
 
