@@ -300,8 +300,8 @@ def test_a_policy_reads_the_prompts_that_it_was_taught() -> None:
     [
         (
             {"prompt_style": "instructive"},
-            r"env\.prompt_style is instructive, but the policy .*small' reads only the prompts that "
-            r"it was taught, of env\.prompt_style=brief: type env\.prompt_style=brief, or",
+            r"env\.prompt_style is instructive, but the policy .*small' reads only the prompts "
+            r"that it was taught, of env\.prompt_style=brief: type env\.prompt_style=brief, or",
         ),
         ({"history_length": 5}, "env.history_length is 5, .* type env.history_length=30, or"),
         (
