@@ -29,7 +29,7 @@ from opid_lightning.training.checkpoints.resuming import check_run_resumes, reco
 from opid_lightning.training.checkpoints.run_end import RunEnd
 from opid_lightning.training.hooks import ranks_of
 from opid_lightning.training.optimizer_checks import check_optimizer
-from opid_lightning.training.schedule import DECAYS, check_has_end, learning_rate_share
+from opid_lightning.training.schedule import Decay, check_has_end, learning_rate_share
 from opid_lightning.training.strategies import Shards, check_adapts
 from opid_lightning.types import Batch, Policy
 from opid_lightning.value_checks import check_range, check_word
@@ -65,7 +65,7 @@ class OPIDModule(lightning.LightningModule):
         optimizer: OptimizerCallable = adamw,
         rule: Rule = Additive(),
         warmup_iterations: int = 0,
-        decay: Literal["none", "linear", "cosine"] = "none",
+        decay: Decay = "none",
         snapshot: Literal["shared", "copy"] = "shared",
         activation_checkpointing: bool = False,
         max_first_ratio_error: float = 1e-3,
@@ -80,7 +80,7 @@ class OPIDModule(lightning.LightningModule):
         self.iteration = 0
         self.optimizer = optimizer
         self.optimizer_settings: list[optimizer_record.Settings] = []
-        check_word("model.decay", decay, DECAYS)
+        check_word("model.decay", decay, Decay)
         self.warmup_iterations = warmup_iterations
         self.decay = decay
         self.snapshot_mode = snapshot

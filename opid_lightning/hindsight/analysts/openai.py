@@ -28,6 +28,7 @@ from opid_lightning.value_checks import LONGEST_S, check_range, check_word
 
 log = logging.getLogger(__name__)
 
+Structured = Literal["auto", "on", "off"]
 PROBE = [{"role": "user", "content": "Reply with one word."}]
 PROBE_TOKENS = 16
 NO_SCHEMAS = (400, 422)  # the statuses with which servers refuse one
@@ -63,9 +64,9 @@ class OpenAI:
     max_tokens: int = 2048
     timeout_s: float = 60.0  # of one request, from its start to the reply's last byte
     max_step_skills: int = 5
-    gamma: float = 0.95
+    gamma: float | None = None  # of the returns that it is told; null: advantage.gamma
     key_variable: str = "OPENAI_API_KEY"
-    structured: Literal["auto", "on", "off"] | bool = "auto"  # JSON schema; auto: where taken
+    structured: Structured | bool = "auto"  # JSON schema; auto: where taken
     repairs: int = 1  # times an unusable reply is sent back with what is wrong with it
     retries: int = 4  # of each request
     backoff_s: float = 1.0  # the longest first wait before a retry; it doubles each time
@@ -80,10 +81,10 @@ class OpenAI:
 
     def __post_init__(self) -> None:
         check_range("OpenAI.temperature", self.temperature, at_least=0, at_most=2)
-        check_range("OpenAI.gamma", self.gamma, at_least=0, at_most=1)
+        check_range("OpenAI.gamma", self.gamma, at_least=0, at_most=1, or_null=True)
         if isinstance(self.structured, bool):  # as YAML reads on and off
             object.__setattr__(self, "structured", "on" if self.structured else "off")
-        check_word("OpenAI.structured", str(self.structured), ("auto", "on", "off"))
+        check_word("OpenAI.structured", self.structured, Structured)
         for name in ("max_characters", "max_record_characters"):
             check_range(f"OpenAI.{name}", getattr(self, name), at_least=1, or_null=True)
         check_range("OpenAI.max_tokens", self.max_tokens, at_least=1)

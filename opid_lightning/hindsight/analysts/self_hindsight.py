@@ -33,7 +33,7 @@ class SelfHindsight:
     max_tokens: int = 1024  # of a reply
     max_characters: int = 300  # of each text in it, so that a weak model's replies end
     max_step_skills: int = 5
-    gamma: float = 0.95
+    gamma: float | None = None  # of the returns that it is told; null: advantage.gamma
     max_record_characters: int | None = None  # above, old observations are cut; None: never
     _client: PolicyClient | None = field(default=None, init=False, repr=False, compare=False)
     _weights: str = field(default="", init=False, repr=False, compare=False)
@@ -42,7 +42,7 @@ class SelfHindsight:
         for name, least in (("max_tokens", 1), ("max_characters", 1), ("max_step_skills", 0)):
             check_range(f"analyst.{name}", getattr(self, name), at_least=least)
         check_temperature("analyst.temperature", self.temperature)
-        check_range("analyst.gamma", self.gamma, at_least=0, at_most=1)
+        check_range("analyst.gamma", self.gamma, at_least=0, at_most=1, or_null=True)
         limit = self.max_record_characters
         check_range("analyst.max_record_characters", limit, at_least=1, or_null=True)
 

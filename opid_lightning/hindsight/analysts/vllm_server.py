@@ -6,13 +6,19 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from opid_lightning.hindsight.analysts.openai import OpenAI
 from opid_lightning.lm.loading.model_folder import model_folder, model_version
 from opid_lightning.protocols import AnalystUnavailableError
 from opid_lightning.servers.own_server import OwnServer, ServerLostError
-from opid_lightning.servers.vllm import check_installed, dtype_here, log_folder, memory_arguments
+from opid_lightning.servers.vllm import (
+    DType,
+    check_installed,
+    dtype_here,
+    log_folder,
+    memory_arguments,
+)
 from opid_lightning.types import Analysis, Trajectory
 from opid_lightning.value_checks import LONGEST_S, check_range
 
@@ -45,7 +51,7 @@ class VLLMServer:
     model: str
     base_url: str | None = None  # of a server to join, http://HOST:PORT/v1; null: starts its own
     gpus: str | None = None  # CUDA_VISIBLE_DEVICES of its own; null: it shares the trainer's
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # bfloat16 on GPU
+    dtype: DType = "auto"  # bfloat16 on GPU
     max_batch: int = 64
     max_positions: int | None = None  # of record and reply; null: the model's own
     memory_share: float = 0.4  # GPU: of the device, weights and cache; 0.9 of one of its own
@@ -61,7 +67,7 @@ class VLLMServer:
     analysis_timeout_s: float = 600.0  # of one analysis with its retries and repairs
     max_step_skills: int = 5
     max_record_characters: int | None = None  # longer ones have observations cut; null: none
-    gamma: float = 0.95
+    gamma: float | None = None  # of the returns that it is told; null: advantage.gamma
     repairs: int = 1
     retries: int = 4
     key_variable: str = SERVERS_KEY  # an own server asks for that key

@@ -27,7 +27,7 @@ from opid_lightning.sampling.vllm_server.launch import own_processes
 from opid_lightning.sampling.vllm_server.sync import FileTransfer, Transfer, Weights
 from opid_lightning.sampling.vllm_server.traffic import Traffic
 from opid_lightning.servers.health import CONNECTIONS
-from opid_lightning.servers.vllm import dtype_here, log_folder, memory_arguments
+from opid_lightning.servers.vllm import DType, dtype_here, log_folder, memory_arguments
 from opid_lightning.types import Policy
 from opid_lightning.value_checks import LONGEST_S, check_range
 
@@ -51,7 +51,7 @@ class VLLMServer:
     urls: tuple[str, ...] = ()  # of servers to join; none: starts its own
     num_servers: int | None = None  # to start; null: 1
     gpus: tuple[str, ...] = ()  # CUDA_VISIBLE_DEVICES of each; none: they share the trainer's
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # bfloat16 on GPU
+    dtype: DType = "auto"  # bfloat16 on GPU
     max_batch: int = 256
     max_positions: int | None = None  # of prompt and response; null: the model's own
     memory_share: float = 0.4  # GPU: of the device, weights and cache; 0.9 of one of its own
