@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import lightning
 import torch
@@ -70,7 +71,7 @@ def skill_counts(experience: Experience) -> dict[str, float]:
 def routed_shares(samples: Sequence[Sample]) -> dict[str, float]:
     """The share of steps scored at each level, and how many skill prompts were over budget."""
     levels = Counter(scored_level(sample) for sample in samples)
-    names: tuple[RouteLevel, ...] = ("episode", "step", "both", "none")
+    names: tuple[RouteLevel, ...] = get_args(RouteLevel)
     return {
         **{f"routing/{name}_share": levels[name] / len(samples) for name in names},
         "routing/over_budget": float(sum(bool(s.scored.routed.over_budget) for s in samples)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -107,13 +108,14 @@ class SkillExtraction(RolloutCallback):
         """Fails here, and not after the first rollout, where the analyst cannot work."""
         if not uses_skills(trainer):
             return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self.analyst = with_gamma(self.analyst, data.advantage.gamma)
         folder = Path(trainer.default_root_dir).absolute()
         cache = AnalysisCache(self.cache or folder / CACHE)
         self._stream = AnalysisStream(
             self.analyst, cache, str(folder), self.max_workers, self.budget
         )
         self.analyst.start()
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
         data.register_hindsight("SkillExtraction", partial(self.collect, trainer))
 
     def on_stage_start(self, trainer: lightning.Trainer, stage: str, total: int) -> None:
@@ -271,3 +273,20 @@ def check_waiting(max_workers: int, deadline_s: float | None) -> None:
         or_null=True,
         hint="null waits for all",
     )
+
+
+def with_gamma(analyst: Analyst, gamma: float) -> Analyst:
+    """The analyst with the one discount of the run, if it has use for one.
+
+    Raises ValueError where it was given another: its returns would not be the advantage's.
+    """
+    own = getattr(analyst, "gamma", gamma)
+    if own is None and is_dataclass(analyst):
+        changed: Any = analyst
+        return replace(changed, gamma=gamma)
+    if own != gamma:
+        raise ValueError(
+            f"analyst.gamma is {own}, but advantage.gamma is {gamma}. One discount is for both: "
+            "leave analyst.gamma out, and set advantage.gamma"
+        )
+    return analyst

@@ -25,6 +25,7 @@ from opid_lightning.types import (
     Turn,
 )
 
+GAMMA = 0.95  # of discounted returns, wherever `advantage.gamma` has not said another
 Split = Literal["train", "valid_seen", "valid_unseen"]
 _Protocol = TypeVar("_Protocol", bound=type)
 

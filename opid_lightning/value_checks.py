@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import functools
 from numbers import Real
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 LARGEST = 1e12  # no sensible setting is larger, and loops and arrays of such a size never end
 # Squares of larger advantages and gradients overflow in float32, and their differences vanish.
@@ -58,7 +60,21 @@ def check_temperature(name: str, value: float) -> None:
         )
 
 
-def check_word(name: str, value: str, words: Sequence[str]) -> None:
-    """Raises ValueError unless the value is one of the words."""
-    if value not in words:
-        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(words)}")
+def check_word(name: str, value: object, words: Any) -> None:
+    """Raises ValueError unless the value is one of the words of a Literal."""
+    if value not in (known := get_args(words)):
+        raise ValueError(f"{name} is {value!r}; expected one of {', '.join(known)}")
+
+
+def check_words(owner: str, settings: object) -> None:
+    """The same for each field of a dataclass whose type is a Literal."""
+    kind: Any = type(settings)
+    for name, words in _fields_of_words(kind).items():
+        check_word(f"{owner}.{name}", getattr(settings, name), words)
+
+
+@functools.cache
+def _fields_of_words(kind: type) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    names = [field.name for field in dataclasses.fields(kind)]
+    return {name: hints[name] for name in names if get_origin(hints[name]) is Literal}

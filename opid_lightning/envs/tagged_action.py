@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 from opid_lightning.types import Action
 
+Validity = Literal["format", "admissible"]  # what makes an action valid
 OPEN, CLOSE = "<action>", "</action>"
 
 _HAN = re.compile("[\u4e00-\u9fff]")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from opid_lightning.types import Observation, Turn
+
+PromptStyle = Literal["instructive", "brief"]  # brief: for small policies that learned the form
 
 
 def last_turns(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from opid_lightning.hindsight.plain_text import CHAT_MARKER
+from opid_lightning.protocols import GAMMA
 from opid_lightning.types import Trajectory
 
 PROMPT_VERSION = 1  # goes up with every change of what an analyst is asked
@@ -40,7 +41,7 @@ def analysis_messages(
     trajectory: Trajectory,
     candidates: Sequence[int],
     max_step_skills: int = 5,
-    gamma: float = 0.95,
+    gamma: float | None = None,
     max_record_characters: int | None = None,
 ) -> list[dict[str, str]]:
     """Chat messages that ask for the skills of one trajectory.
@@ -48,6 +49,7 @@ def analysis_messages(
     The analyst sees raw observations, not rendered prompts. JSON keeps each of them on its own
     line and inside quotes, so that nothing an environment says can end the record.
     """
+    gamma = GAMMA if gamma is None else gamma
     schema = json.dumps(reply_schema(candidates, max_step_skills))
     instructions = INSTRUCTIONS.format(gamma=gamma, max_step_skills=max_step_skills, schema=schema)
     lines = record_lines(trajectory, candidates, gamma, max_record_characters)

@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from opid_lightning.method.groups import first_rows, group_means, number_groups
+from opid_lightning.method.groups import Deviation, first_rows, group_means, number_groups
 from opid_lightning.method.outcome import (
     GroupNormalisation,
+    Normalise,
     SingleMember,
     episode_scores,
     penalties,
@@ -20,8 +21,9 @@ from opid_lightning.method.outcome import (
 from opid_lightning.method.returns import discounted_returns
 from opid_lightning.method.rows import Rows
 from opid_lightning.method.state_groups import state_groups
+from opid_lightning.protocols import GAMMA
 from opid_lightning.types import RowAdvantages, ScoredStep
-from opid_lightning.value_checks import check_range, check_word
+from opid_lightning.value_checks import check_range, check_words
 
 
 @dataclass(frozen=True)
@@ -34,27 +36,24 @@ class Advantage:
     and of the reward with `mean`. Raises ValueError for a setting out of range.
     """
 
-    # subtract the group's mean, or also divide by its deviation
-    normalise: Literal["mean", "mean_std"] = "mean_std"
+    normalise: Normalise = "mean_std"  # subtract the group's mean, or also divide by its deviation
     # what counts once in the group's statistics
     over: Literal["trajectories", "steps"] = "trajectories"
-    # divisor of the variance: N, or N - 1
-    deviation: Literal["population", "unbiased"] = "population"
-    single_member: Literal["zero", "raw"] = "zero"  # advantage of a group of one: 0, or its score
+    deviation: Deviation = "population"  # divisor of the variance: N, or N - 1
+    single_member: SingleMember = "zero"  # advantage of a group of one: 0, or its score
     epsilon: float = 1e-6  # added to the deviation
     divide_by_length: bool = False  # a row's score is the trajectory's reward per step
     invalid_action_penalty: float = 0.0  # subtracted from rows with a malformed response
     penalty_after_normalisation: bool = True  # subtract it from the advantage, not from the score
     state_weight: float = 0.0  # weight of GiGPO's advantage among equal observations
-    gamma: float = 0.95  # discount of the returns behind it
+    # Of all discounted returns: of GiGPO's steps, of those that the analyst is told, and of those
+    # by which statistics choose critical steps. Nothing else sets it.
+    gamma: float = GAMMA
     # ratio from which observations count as equal; null: only identical ones
     state_similarity: float | None = None
 
     def __post_init__(self) -> None:
-        check_word("advantage.normalise", self.normalise, ("mean", "mean_std"))
-        check_word("advantage.over", self.over, ("trajectories", "steps"))
-        check_word("advantage.deviation", self.deviation, ("population", "unbiased"))
-        check_word("advantage.single_member", self.single_member, ("zero", "raw"))
+        check_words("advantage", self)
         for name in ("invalid_action_penalty", "state_weight"):
             check_range(f"advantage.{name}", getattr(self, name), at_least=0, hint="0 turns it off")
         check_range("advantage.epsilon", self.epsilon, above=0)

@@ -10,14 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from opid_lightning.method.losses.aggregation import AGGREGATIONS, aggregate
-from opid_lightning.method.losses.kl import KL_ESTIMATORS, kl_estimates
-from opid_lightning.method.losses.mismatch import MISMATCH_CORRECTIONS, Mismatch, mismatch_weights
+from opid_lightning.method.losses.aggregation import Aggregation, aggregate
+from opid_lightning.method.losses.kl import KLEstimator, kl_estimates
+from opid_lightning.method.losses.mismatch import Mismatch, MismatchCorrection, mismatch_weights
 from opid_lightning.method.losses.surrogate import Surrogate, gspo_surrogate, ppo_surrogate
 from opid_lightning.method.rules.checks import check_numbers, check_shape
 from opid_lightning.method.rules.rule import Rule
 from opid_lightning.types import Batch
-from opid_lightning.value_checks import check_range, check_word
+from opid_lightning.value_checks import check_range, check_words
 
 
 @dataclass(frozen=True)
@@ -47,28 +47,23 @@ class Loss:
     clip_high: float = 0.2  # upper clip of the ratio, 1 + clip_high
     dual_clip: float = 3.0  # PPO: ceiling of the ratio where the advantage is negative
     # GSPO's surrogate is always averaged over sequences; the other terms follow this one.
-    aggregation: Literal[
-        "token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"
-    ] = "token-mean"
+    aggregation: Aggregation = "token-mean"
     kl_weight: float = 0.01  # weight of the KL to the reference policy
-    kl_estimator: Literal["k1", "k2", "k3", "abs"] = "k3"  # estimator of the KL from sampled tokens
+    kl_estimator: KLEstimator = "k3"  # estimator of the KL from sampled tokens
     entropy_weight: float = 0.0  # weight of the entropy bonus
     policy_weight: float = 1.0  # weight of the surrogate; 0 trains on the other terms alone
     # Where the sampler is another engine than the trainer (method/losses/mismatch.py). The ratio of
     # the surrogate is to the trainer's own old log-probs in any case.
-    mismatch: Literal["none", "truncate", "mask"] = "none"
+    mismatch: MismatchCorrection = "none"
     mismatch_cap: float = 2.0  # bound of the importance weights of `mismatch`
 
     def __post_init__(self) -> None:
-        check_word("loss.surrogate", self.surrogate, ("ppo", "gspo"))
-        check_word("loss.aggregation", self.aggregation, AGGREGATIONS)
-        check_word("loss.kl_estimator", self.kl_estimator, KL_ESTIMATORS)
+        check_words("loss", self)
         check_range("loss.clip_low", self.clip_low, at_least=0, at_most=1)
         check_range("loss.clip_high", self.clip_high, at_least=0)
         check_range("loss.dual_clip", self.dual_clip, above=1)
         for name in ("policy_weight", "kl_weight", "entropy_weight"):
             check_range(f"loss.{name}", getattr(self, name), at_least=0, hint="0 turns it off")
-        check_word("loss.mismatch", self.mismatch, MISMATCH_CORRECTIONS)
         check_range("loss.mismatch_cap", self.mismatch_cap, above=1)
 
     @property

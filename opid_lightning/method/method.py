@@ -27,6 +27,7 @@ class Method:
 
     rule: Rule  # makes the credit of each token from outcome and delta
     # scale delta to mean 0 and deviation 1 over a level's scored tokens
+    # scale delta to mean 0 and deviation 1 over a level's scored tokens
     normalise_delta: bool = False
     epsilon: float = 1e-6  # added to that deviation
     clip_delta: float | None = None  # clip delta to +-this, after normalising and before the weight

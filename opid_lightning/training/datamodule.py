@@ -240,7 +240,8 @@ class RolloutDataModule(lightning.LightningDataModule):
     @property
     def encode(self):  # type: ignore[no-untyped-def]
         """From a user message to the ids of the whole chat prompt; the first prompt is checked."""
-        return CheckedEncoder(self.module.policy, self.module.source.thinking, self.rollout.stop)
+        policy, thinking = self.module.policy, self.module.source.thinking
+        return CheckedEncoder(policy, thinking, self.rollout.stop, self.env)
 
     def val_dataloader(self) -> DataLoader[Played]:
         """Its parts are played when they are asked for, with the weights of then."""

@@ -58,7 +58,7 @@ class OPIDModule(lightning.LightningModule):
         loss: Loss,
         optimizer: OptimizerCallable = optimization.adamw,
         warmup_iterations: int = 0,
-        decay: Literal["none", "linear", "cosine"] = "none",
+        decay: optimization.Decay = "none",
         snapshot: Literal["shared", "copy"] = "shared",
         activation_checkpointing: bool = False,
         max_first_ratio_error: float = 1e-3,
@@ -72,7 +72,7 @@ class OPIDModule(lightning.LightningModule):
         self.rule, self.iteration = Rule(), 0  # of the iteration that is trained on
         self.optimizer = optimizer
         self.optimizer_settings: list[optimizer_record.Settings] = []
-        check_word("model.decay", decay, optimization.DECAYS)
+        check_word("model.decay", decay, optimization.Decay)
         self.warmup_iterations = warmup_iterations
         self.decay = decay
         self.snapshot_mode = snapshot

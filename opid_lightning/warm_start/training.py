@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from opid_lightning.lm.text.chat import encode_chat
+from opid_lightning.lm.text.prompt_check import TAUGHT_PROMPTS, prompts_of
+from opid_lightning.protocols import Environment
 from opid_lightning.types import Policy
 from opid_lightning.warm_start.demonstration_source import DemonstrationSource
 from opid_lightning.warm_start.evaluation import evaluate
@@ -39,6 +42,7 @@ class WarmStart:
         tokenizer = self.course.tokenizer()
         policy = Policy(make_model(tokenizer, self.seed, self.hidden, self.layers), tokenizer)
         environments = self.course.environments()
+        declare_prompts(policy, environments.values())
         shown = self.course.demonstrations(environments, self.imitation.num_episodes, self.seed)
         with Progress(self.imitation.num_episodes) as progress:
             for number, losses in self.imitation(policy, shown, encode_chat(tokenizer)):
@@ -53,6 +57,14 @@ class WarmStart:
             for name, environment in environments.items()
         }
         write_card(self, policy, environments, results, minutes)
+
+
+def declare_prompts(policy: Policy, environments: Iterable[Environment]) -> None:
+    """Has the policy's config.json say which prompts it can read."""
+    taught = [prompts_of(environment) for environment in environments]
+    if any(prompts != taught[0] for prompts in taught):
+        raise ValueError(f"The environments show different prompts: {taught}. Give them one form.")
+    setattr(policy.model.config, TAUGHT_PROMPTS, taught[0])
 
 
 def save(policy: Policy, folder: Path) -> None:

@@ -80,3 +80,21 @@ def test_what_is_neither_setting_nor_flag_is_refused(typed: list[str], said: str
 
 def test_a_value_that_is_no_yaml_is_a_text_until_its_type_is_known() -> None:
     assert Setting("a.b", "[1").value == "[1"
+
+
+@pytest.mark.parametrize(
+    ("typed", "topic"),
+    [
+        ([], None),
+        (["--help"], ""),
+        (["-h"], ""),
+        (["--help=rollout"], "rollout"),
+        (["--help", "rollout"], "rollout"),
+        (["--help", "conf=keydoor"], ""),
+        (["conf=keydoor", "--help", "all"], "all"),
+    ],
+)
+def test_help_may_be_of_one_group(typed: list[str], topic: str | None) -> None:
+    arguments = parse("fit", typed)
+    assert (arguments.help, arguments.wants_help) == (topic, topic is not None)
+    assert arguments.conf == ("keydoor" if "conf=keydoor" in typed else None)

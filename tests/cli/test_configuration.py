@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import pkgutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,13 @@ import yaml
 
 from opid_lightning.cli.config.arguments import parse
 from opid_lightning.cli.config.choices import CONF, configurations, groups
+from opid_lightning.cli.config.composition import OPTIONAL_GROUPS
 from opid_lightning.cli.config.configuration import Configuration, configure
 from opid_lightning.cli.config.names import keys_of
+from opid_lightning.cli.config.validation import parameters_of
 from opid_lightning.cli.errors import UsageError
+from opid_lightning.lm.policy import EMBEDDED
+from opid_lightning.lm.text.prompt_check import TAUGHT_PROMPTS, prompts_of
 from opid_lightning.method.advantage import Advantage
 from opid_lightning.method.loss import Loss
 
@@ -210,3 +216,33 @@ def test_what_suits_the_policy_that_ships_is_not_set_for_others(
     assert tree["env"]["init_args"].get("prompt_style", "instructive") == style
     assert tree["batching"].get("share_prefixes", False) == (style == "brief")
     assert (tree["optimizer"]["init_args"]["lr"] == 1e-6) == (style != "brief")
+
+
+@pytest.mark.parametrize("conf", ["alfworld", "webshop", "search"])
+def test_a_configuration_shows_its_policy_the_prompts_that_it_was_taught(conf: str) -> None:
+    tree = tree_of(f"conf={conf}")
+    made = pkgutil.resolve_name(tree["env"]["class_path"])(**tree["env"]["init_args"])
+    folder = EMBEDDED / tree["policy"]["path"]
+    assert json.loads((folder / "config.json").read_text())[TAUGHT_PROMPTS] == prompts_of(made)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((CONF / "model").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_no_model_sets_up_the_environment(path: Path) -> None:
+    assert "env" not in yaml.safe_load(path.read_text())
+
+
+@pytest.mark.parametrize("group", sorted(groups().keys() - {*OPTIONAL_GROUPS}))
+@pytest.mark.parametrize("typed", ["null", "~"])
+def test_a_group_that_a_run_needs_is_not_null(group: str, typed: str) -> None:
+    with pytest.raises(UsageError, match=f"'{group}' has no choice '{typed}'. A run needs one. T"):
+        configured("conf=alfworld", f"{group}={typed}")
+
+
+@pytest.mark.parametrize("analyst", groups()["analyst"])
+def test_every_analyst_takes_what_a_recipe_says_of_its_own(analyst: str) -> None:
+    recipe = ("conf=search", "recipe=search_qwen3_1.7b", f"analyst={analyst}")
+    chosen = configured(*recipe).tree["analyst"]
+    assert chosen["init_args"]["max_step_skills"] == 2
+    assert chosen["init_args"].keys() <= (parameters_of(chosen["class_path"]) or set())

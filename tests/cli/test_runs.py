@@ -160,11 +160,11 @@ def test_a_file_of_commands_is_played(capsys: pytest.CaptureFixture[str], tmp_pa
 
 
 def modules_after(statement: str) -> set[str]:
-    program = f"import sys; {statement}; print(*sys.modules)"
+    program = f"import sys; {statement}; print(); print(*sys.modules)"
     shown = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    return set(shown.stdout.split())
+    return set(shown.stdout.splitlines()[-1].split())
 
 
 def test_top_level_help_imports_nothing_heavy() -> None:

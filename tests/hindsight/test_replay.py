@@ -85,3 +85,9 @@ def test_a_file_that_is_none_of_ours_is_refused(path):
     connection.close()
     with pytest.raises(ValueError, match=r"of another program.*analyst\.path"):
         Replay(path)
+
+
+def test_it_keeps_the_most_important_step_skills(cache, path):
+    cache.put(QUESTION, Analysis(Skills("e", {1: "first", 0: "second"}, "s")), "run")
+    kept = Replay(path, max_step_skills=1)(TRAJECTORY, (0, 1)).skills
+    assert kept == Skills("e", {1: "first"}, "s")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tokenizers import AddedToken
 
+from opid_lightning.envs.alfworld import ALFWorld
+from opid_lightning.envs.keydoor import Keydoor
+from opid_lightning.lm.loading.export import export_policy
 from opid_lightning.lm.policy import PolicySource, load_policy, stop_ids
 from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.lm.text.prompt_check import CheckedEncoder
@@ -325,3 +329,53 @@ def test_a_template_that_writes_the_date_writes_one_date(
         ids = CheckedEncoder(policy)(ASKED)
     assert policy.tokenizer.decode(ids).startswith("Today: 01 Jan 2025<|user|>")
     assert "writes today's date. It is given 01 Jan 2025 on all days" in caplog.text
+
+
+# ------------------------------------------------------------------ a policy's own prompts
+
+BRIEF = ALFWorld(prompt_style="brief", history_length=30)
+
+
+def test_a_policy_reads_the_prompts_that_it_was_taught() -> None:
+    assert CheckedEncoder(small(), environment=BRIEF)(ASKED)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"prompt_style": "instructive"},
+            r"env\.prompt_style is instructive, but the policy .*small' reads only the prompts "
+            r"that it was taught, of env\.prompt_style=brief: type env\.prompt_style=brief, or",
+        ),
+        ({"history_length": 5}, "env.history_length is 5, .* type env.history_length=30, or"),
+        (
+            {"prompt_style": "instructive", "history_length": 5},
+            "type env.prompt_style=brief env.history_length=30, or",
+        ),
+    ],
+)
+def test_other_prompts_are_refused_with_both_values(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        CheckedEncoder(small(), environment=replace(BRIEF, **changed))(ASKED)
+
+
+def test_a_policy_may_play_an_environment_that_it_was_not_taught() -> None:
+    assert CheckedEncoder(small(), environment=Keydoor())(ASKED)
+
+
+@pytest.mark.parametrize("declared", ["brief", {"prompt_style": "brief"}])
+def test_a_declaration_of_another_form_is_refused(declared: Any) -> None:
+    policy = small()
+    policy.model.config.taught_prompts = declared
+    with pytest.raises(
+        ValueError, match=r"taught_prompts in the config\.json .* expected a mapping"
+    ):
+        CheckedEncoder(policy, environment=BRIEF)(ASKED)
+
+
+def test_an_exported_policy_still_says_which_prompts_it_reads(tmp_path: Path) -> None:
+    export_policy(small(), tmp_path / "policy")
+    exported = load_policy(PolicySource(str(tmp_path / "policy")))
+    with pytest.raises(ValueError, match="reads only the prompts that it was taught"):
+        CheckedEncoder(exported, environment=ALFWorld())(ASKED)

@@ -10,7 +10,8 @@ from typing import Any
 from opid_lightning.cli.config.suggestions import typed_for
 from opid_lightning.cli.errors import UsageError
 
-FLAG = re.compile(r"-h|--help|--print_config(=.*)?|--[\w.]+\.help(=.*)?")  # for Lightning CLI
+HELP = re.compile(r"-h|--help(=(?P<topic>.*))?")
+FLAG = re.compile(r"--print_config(=.*)?|--[\w.]+\.help(=.*)?")  # for Lightning CLI
 TRUST = "--trust"
 DRY = ("--dry-run", "--dry_run", "--dryrun")
 KEY = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*")
@@ -56,13 +57,15 @@ class Arguments:
     removed: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
     inputs: tuple[Setting, ...] = ()  # of the verb itself
+    words: tuple[str, ...] = ()  # without a value, of verbs that take such
+    help: str | None = None  # what it is wanted on: a group, "all", or "" for the verb
     trusts: bool = False  # `--trust`: whatever the configuration names may be imported
     is_dry: bool = False
 
     @property
     def wants_help(self) -> bool:
         """Whether -h, --help or Lightning's --CLASS.help was typed."""
-        return any(flag in ("-h", "--help") or ".help" in flag for flag in self.flags)
+        return self.help is not None or any(".help" in flag for flag in self.flags)
 
     @property
     def only_looks(self) -> bool:
@@ -83,17 +86,23 @@ class Arguments:
         return found[-1] if found else None
 
 
-def parse(verb: str, typed: Sequence[str], inputs: Sequence[str] = ()) -> Arguments:
+def parse(
+    verb: str, typed: Sequence[str], inputs: Sequence[str] = (), takes_words: bool = False
+) -> Arguments:
     """Sorts what was typed; raises UsageError for what is neither setting nor flag."""
+    typed, topic = without_help(typed)
     settings: list[Setting] = []
     removed: list[str] = []
     flags: list[str] = []
+    alone: list[str] = []
     words = iter(word for word in typed if word != TRUST)
     for word in words:
         if FLAG.fullmatch(word):
             flags.append(word)
         elif word in DRY:
             continue
+        elif takes_words and is_word(word):
+            alone.append(word)
         elif word.startswith("~"):
             removed.append(checked_key(word[1:], word))
         else:
@@ -111,9 +120,31 @@ def parse(verb: str, typed: Sequence[str], inputs: Sequence[str] = ()) -> Argume
         removed=tuple(removed),
         flags=tuple(flags),
         inputs=tuple(s for s in settings if s.key in inputs),
+        words=tuple(alone),
+        help=topic,
         trusts=TRUST in typed,
         is_dry=any(word in DRY for word in typed),
     )
+
+
+def without_help(typed: Sequence[str]) -> tuple[list[str], str | None]:
+    """The other words, and what help is wanted on: `--help=rollout` or `--help rollout`."""
+    rest: list[str] = []
+    topic: str | None = None
+    words = list(typed)
+    while words:
+        word = words.pop(0)
+        if found := HELP.fullmatch(word):
+            is_followed = found["topic"] is None and words and is_word(words[0])
+            topic = words.pop(0) if is_followed else found["topic"] or ""
+        else:
+            rest.append(word)
+    return rest, topic
+
+
+def is_word(text: str) -> bool:
+    """Whether it is a plain word: no setting, flag or removal."""
+    return "=" not in text and not text.startswith(("-", "~", "+"))
 
 
 def setting_from(word: str, rest: Iterator[str]) -> Setting:

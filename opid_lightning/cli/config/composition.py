@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from opid_lightning.cli.config.choices import CONF, configurations, groups
+from opid_lightning.cli.config.choices import CONF, available_groups, configuration_file, groups
 from opid_lightning.cli.config.names import Tree, from_places, is_path_of_class, keys_of
 from opid_lightning.cli.config.suggestions import choice_like
 from opid_lightning.cli.config.typed_values import NULLS
@@ -120,38 +120,21 @@ def filled(tree: Any, reference: Mapping[str, Any]) -> Any:
     return reference[named[1]]
 
 
-def configuration_file(conf: str) -> Path:
-    """The file that `conf=` names, by name or path; raises UsageError where there is none."""
-    is_path = conf.endswith((".yaml", ".yml")) or "/" in conf
-    file = Path(conf).absolute() if is_path else CONF / f"{conf}.yaml"
-    if not file.is_file():
-        raise UsageError(
-            f"conf={conf}: there is no file {file}."
-            if is_path
-            else f"There is no configuration conf={conf}. {nearest(conf, configurations())}"
-        )
-    return file
-
-
-def available_groups(file: Path) -> dict[str, list[str]]:
-    """The choices of conf/, and those beside a configuration file of the user's own."""
-    available = groups()
-    if file.parent != CONF:
-        for group, own in groups(file.parent).items():
-            available[group] = sorted({*available.get(group, []), *own})
-    return available
-
-
 def check_choices(choices: Mapping[str, str], file: Path) -> None:
     """Raises UsageError, with the nearest one, for a choice that its group does not have."""
     available = available_groups(file)
+    needed = groups().keys() - {*OPTIONAL_GROUPS}
     for group, choice in choices.items():
-        if choice in NULLS and group in OPTIONAL_GROUPS:
+        if choice in NULLS and group not in needed:
             continue
         if choice not in available[group]:
+            advice = (
+                f"A run needs one. {nearest('', available[group])}"
+                if choice in NULLS
+                else choice_like(choice, available[group], file.stem)
+            )
             raise UsageError(
-                f"Group {group!r} has no choice {choice!r}. "
-                f"{choice_like(choice, available[group], file.stem)}"
+                f"Group {group!r} has no choice {choice!r}. {advice}"
                 f"{advice_on_class(group, choice)}\n  Set on the command line: {group}={choice}"
             )
 

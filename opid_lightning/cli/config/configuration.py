@@ -12,13 +12,16 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from opid_lightning.cli.config.arguments import Arguments, Setting
-from opid_lightning.cli.config.choices import configurations, groups
+from opid_lightning.cli.config.choices import (
+    available_groups,
+    configuration_file,
+    configurations,
+    groups,
+)
 from opid_lightning.cli.config.composition import (
     Composition,
     Source,
-    available_groups,
     compose_conf,
-    configuration_file,
     load_saved,
 )
 from opid_lightning.cli.config.names import (

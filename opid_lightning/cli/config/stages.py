@@ -5,8 +5,6 @@ from __future__ import annotations
 import pkgutil
 from typing import Any
 
-from jsonargparse import set_parsing_settings
-
 # By the public name, which is what jsonargparse writes whichever path was typed.
 STAGES = {
     "rollout": "opid_lightning.Rollout",
@@ -19,6 +17,8 @@ STAGES = {
 
 def accept_subclasses() -> None:
     """Has jsonargparse take `class_path` for stages; of dataclasses it does not by itself."""
+    from jsonargparse import set_parsing_settings  # which `--help` need not wait for
+
     stages = [pkgutil.resolve_name(path) for path in STAGES.values()]
     set_parsing_settings(subclasses_enabled=stages)
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import MISSING
 
-from opid_lightning.cli.config.choices import CONF
+from opid_lightning.cli.config.choices import CONF, SHARED
 from opid_lightning.cli.config.composition import (
     Composition,
     compose_conf,
@@ -32,7 +32,7 @@ def compose_tiny(conf: str, choices: Mapping[str, str]) -> Composition:
     composition = compose_conf(conf, {**plan["choices"], "model": model, **rest})
     layers = [plan["settings"], plan["environments"].get(env, {})]
     if "model" not in rest:
-        layers.insert(0, what_suits(model))
+        layers[:0] = what_suits(model, env)
     tree = copy.deepcopy(composition.tree)
     for layer in layers:
         for key, value in from_places(layer).items():
@@ -41,10 +41,11 @@ def compose_tiny(conf: str, choices: Mapping[str, str]) -> Composition:
     return Composition(composition.name, tree, (*composition.sources, source))
 
 
-def what_suits(model: str) -> Tree:
-    """The settings of a model's file, which a recipe has set for another model."""
-    tree: Tree = yaml.safe_load((CONF / "model" / f"{model}.yaml").read_text())
-    return {name: value for name, value in tree.items() if name != "suits"}
+def what_suits(model: str, env: str | None) -> list[Tree]:
+    """What conf/ has for a model, and for its prompts: a recipe has set it for another model."""
+    files = CONF / "model" / f"{model}.yaml", CONF / SHARED / "prompts" / f"{env}_{model}.yaml"
+    trees: list[Tree] = [yaml.safe_load(file.read_text()) for file in files if file.is_file()]
+    return [{name: value for name, value in tree.items() if name != "suits"} for tree in trees]
 
 
 def drop_missing(tree: Tree) -> None:

@@ -84,7 +84,8 @@ def acting_policy(parts: dict[str, Any]) -> Iterator[Actor]:
     """Loads the policy and serves it by the configured sampler until the block ends."""
     policy = load_policy(parts["policy"])
     with parts["sampler"].serving(policy) as generation:
-        encode = CheckedEncoder(policy, parts["policy"].thinking, parts["rollout"].stop)
+        thinking, stop = parts["policy"].thinking, parts["rollout"].stop
+        encode = CheckedEncoder(policy, thinking, stop, parts["env"])
         yield PolicyActor(parts["env"], parts["rollout"], generation, encode)
 
 

@@ -26,14 +26,17 @@ class Verb:
     summary: str
     entry: str
     inputs: tuple[str, ...] = ()  # settings of the verb itself, which no configuration holds
+    takes_words: bool = False  # such as `list method`
 
     def __call__(self, arguments: Arguments) -> int:
         """The exit code."""
-        module, function = self.entry.split(":")
+        is_helped = arguments.help not in (None, "all") and self.entry == TRAINING
+        module, function = (HELP if is_helped else self.entry).split(":")
         code: int | None = getattr(importlib.import_module(module), function)(arguments)
         return code or 0
 
 
+HELP = "opid_lightning.cli.verbs.settings_help:run"
 TRAINING = "opid_lightning.cli.verbs.training:run"
 PLAYING = "opid_lightning.cli.verbs.playing:run"
 RETRIEVER_INPUTS = (
@@ -44,6 +47,11 @@ VERBS = {
     "validate": Verb("play the validation tasks once", TRAINING),
     "test": Verb("play the test tasks once", TRAINING),
     "predict": Verb("play the validation tasks once, with no figures", TRAINING),
+    "list": Verb(
+        "show configurations, recipes, methods, ... with a line each; `list method`: one group",
+        "opid_lightning.cli.verbs.listing:run",
+        takes_words=True,
+    ),
     "play": Verb(
         "list games, or play one; text at a terminal, JSON lines in a pipe",
         PLAYING,
@@ -84,7 +92,7 @@ def perform(typed: Sequence[str]) -> int:
         verb = VERBS.get(typed[0])
         if verb is None:
             raise UsageError(f"There is no verb {typed[0]!r}. {verb_for(typed[0])}")
-        arguments = parse(typed[0], typed[1:], verb.inputs)
+        arguments = parse(typed[0], typed[1:], verb.inputs, verb.takes_words)
         if arguments.is_dry and verb.entry != TRAINING:
             raise UsageError(f"--dry-run is for fit, validate, test and predict, not {typed[0]}.")
         return verb(arguments)
@@ -138,7 +146,8 @@ settings, as a.b=c or --a.b=c
   --trust                     lets doctor and --print_config import what a file names
   seed_everything=1           ckpt_path=last         ~callbacks.skill_extraction
 
-python -m opid_lightning fit --help               all settings with their types
+python -m opid_lightning list                     what there is to choose, with a line each
+python -m opid_lightning fit --help               the settings, with types and defaults
 python -m opid_lightning fit conf=NAME --print_config   what would run
 python -m opid_lightning fit conf=NAME --dry-run        whether it would, without playing
 python -m opid_lightning fit --config FILE        repeats the run that saved FILE

@@ -195,7 +195,7 @@ class OPIDCLI(LightningCLI):
         """
         verb = self.arguments.verb
         if self.arguments.wants_help:
-            parser.parse_args([verb, *self.arguments.flags])
+            parser.parse_args([verb, *self.arguments.flags, "--help"])
         placed = to_places(self.configuration.resolved())
         if verb in ("validate", "test"):
             placed.setdefault("verbose", False)  # Lightning's table; `print_results` has our own

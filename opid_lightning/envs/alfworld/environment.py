@@ -17,9 +17,11 @@ from opid_lightning.envs.alfworld.prompt import write_brief_prompt, write_prompt
 from opid_lightning.envs.alfworld.responses import read_action
 from opid_lightning.envs.alfworld.session import TextWorldSession
 from opid_lightning.envs.alfworld.stock import DATA_VARIABLE
+from opid_lightning.envs.tagged_action import Validity
+from opid_lightning.envs.window import PromptStyle
 from opid_lightning.protocols import Session, Split
 from opid_lightning.types import Action, Observation, PromptText, Task, Turn
-from opid_lightning.value_checks import LARGEST_REWARD, check_range, check_word
+from opid_lightning.value_checks import LARGEST_REWARD, check_range, check_words
 
 _log = logging.getLogger(__name__)
 
@@ -31,9 +33,9 @@ class ALFWorld:
     max_steps: int = 30  # an episode ends after so many actions
     history_length: int = 5  # past turns that a prompt shows
     # wording of the prompt; brief: what model=small reads
-    prompt_style: Literal["instructive", "brief"] = "instructive"
+    prompt_style: PromptStyle = "instructive"
     win_reward: float = 1.0  # reward of a won game
-    validity: Literal["format", "admissible"] = "format"  # what makes an action valid
+    validity: Validity = "format"  # what makes an action valid
     # textworld: alfworld's own engine, far slower
     engine: Literal["native", "textworld"] = "native"
     # a folder with json_2.1.1; else $ALFWORLD_DATA; else games are generated
@@ -48,9 +50,7 @@ class ALFWorld:
         for name, bound in least.items():
             check_range(f"env.{name}", getattr(self, name), at_least=bound)
         check_range("env.win_reward", self.win_reward, above=0, at_most=LARGEST_REWARD)
-        check_word("env.validity", self.validity, ("format", "admissible"))
-        check_word("env.engine", self.engine, ("native", "textworld"))
-        check_word("env.prompt_style", self.prompt_style, ("instructive", "brief"))
+        check_words("env", self)
 
     def tasks(self, split: Split) -> Sequence[Task]:
         """The games of a split; raises ValueError where `data` holds none."""

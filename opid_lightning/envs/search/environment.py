@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from opid_lightning.envs.search.passages import write_passages
 from opid_lightning.envs.search.prompt import write_brief_prompt, write_prompt
@@ -16,10 +16,11 @@ from opid_lightning.envs.search.retriever.client import RetrieverClient, Service
 from opid_lightning.envs.search.retriever.local import BM25, Retriever, open_index
 from opid_lightning.envs.search.session import AnswerRule, SearchSession
 from opid_lightning.envs.search.world import World, corpus_of, questions_of
+from opid_lightning.envs.window import PromptStyle
 from opid_lightning.protocols import Session, Split
 from opid_lightning.retrieval import Index
 from opid_lightning.types import Action, Observation, PromptText, Task, Turn
-from opid_lightning.value_checks import LARGEST_REWARD, check_range, check_word
+from opid_lightning.value_checks import LARGEST_REWARD, check_range, check_words
 
 MAX_QUERY = 1000  # characters; a longer one is refused, and the policy told so
 MAX_WAITING = 64  # sessions that ask a service at a time
@@ -34,7 +35,7 @@ class SearchQA:
     max_steps: int = 4  # an episode ends after so many actions (reference scripts)
     history_length: int = 4  # past turns that a prompt shows (reference scripts)
     # wording of the prompt; brief: what model=small_search reads
-    prompt_style: Literal["instructive", "brief"] = "instructive"
+    prompt_style: PromptStyle = "instructive"
     # what may win: the response alone, or, as in the reference, passages too
     answer_rule: AnswerRule = "response"
     win_reward: float = 1.0  # reward of a right answer
@@ -61,11 +62,7 @@ class SearchQA:
         for name, bound in least.items():
             check_range(f"env.{name}", getattr(self, name), at_least=bound)
         check_range("env.win_reward", self.win_reward, above=0, at_most=LARGEST_REWARD)
-        for name, choices in (
-            ("prompt_style", ("instructive", "brief")),
-            ("answer_rule", ("response", "reference")),
-        ):
-            check_word(f"env.{name}", getattr(self, name), choices)
+        check_words("env", self)
         self._check_sources()
 
     def tasks(self, split: Split) -> Sequence[Task]:

@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
-from opid_lightning.envs.tagged_action import read_tagged_action
+from opid_lightning.envs.tagged_action import Validity, read_tagged_action
 from opid_lightning.envs.webshop import pages
 from opid_lightning.envs.webshop.generation import generation_plan
 from opid_lightning.envs.webshop.goals import Goal, GoalKind, goal_of, num_goals
@@ -21,10 +21,11 @@ from opid_lightning.envs.webshop.products.product import Product
 from opid_lightning.envs.webshop.prompt import write_brief_prompt, write_prompt
 from opid_lightning.envs.webshop.reward import Score, score
 from opid_lightning.envs.webshop.session import WebShopSession
+from opid_lightning.envs.window import PromptStyle
 from opid_lightning.files.user_cache import cache_folder
 from opid_lightning.protocols import Session, Split
 from opid_lightning.types import Action, Observation, PromptText, Task, Turn
-from opid_lightning.value_checks import LARGEST_REWARD, check_range, check_word
+from opid_lightning.value_checks import LARGEST_REWARD, check_range, check_words
 
 FALLBACK_LENGTH = 20  # characters of a response without tags that become its action
 
@@ -38,18 +39,20 @@ class WebShop:
     max_steps: int = 15  # an episode ends after so many actions
     history_length: int = 2  # past turns that a prompt shows
     # wording of the prompt; brief: what model=small_webshop reads
-    prompt_style: Literal["instructive", "brief"] = "instructive"
+    prompt_style: PromptStyle = "instructive"
     win_reward: float = 1.0  # reward of a purchase with score 1
     # full: only for a score of 1; score: in proportion to the score
     reward: Literal["full", "score"] = "full"
-    validity: Literal["format", "admissible"] = "format"  # what makes an action valid
+    validity: Validity = "format"  # what makes an action valid
     data: str | None = None  # a folder with the original files; else a catalogue is generated
     products_file: str | None = None  # instead of data's items_shuffle*.json
     attributes_file: str | None = None  # instead of data's items_ins_v2*.json
     human_file: str | None = None  # instead of data's items_human_ins*.json
     # which wishes: generated from products, written by people, or both
+    # which wishes: generated from products, written by people, or both
     goals: GoalKind = "synthetic"
     goals_seed: int = 233  # seed of price limits, and of prices drawn from a range
+    # which options a wish names; with values, every wish can be met
     # which options a wish names; with values, every wish can be met
     options_rule: Literal["reference", "values"] = "reference"
     nouns: str = "auto"  # words, or the name of a spaCy model; auto: a model, if installed
@@ -73,8 +76,7 @@ class WebShop:
                 "a search finds no more"
             )
         check_range("env.win_reward", self.win_reward, above=0, at_most=LARGEST_REWARD)
-        for name, choices in _CHOICES.items():
-            check_word(f"env.{name}", getattr(self, name), choices)
+        check_words("env", self)
         self._check_goals()
 
     def _check_goals(self) -> None:
@@ -176,15 +178,6 @@ class WebShop:
                 "it with env.human_file=PATH, or set env.goals=synthetic"
             )
         return build(original_plan(files), root)
-
-
-_CHOICES = {
-    "prompt_style": ("instructive", "brief"),
-    "reward": ("full", "score"),
-    "validity": ("format", "admissible"),
-    "goals": ("synthetic", "human", "both"),
-    "options_rule": ("reference", "values"),
-}
 
 
 def original_plan(files: OriginalFiles) -> Plan:

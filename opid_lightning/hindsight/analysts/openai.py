@@ -28,6 +28,7 @@ from opid_lightning.value_checks import LONGEST_S, check_range, check_word
 
 log = logging.getLogger(__name__)
 
+Structured = Literal["auto", "on", "off"]
 PROBE = [{"role": "user", "content": "Reply with one word."}]
 PROBE_TOKENS = 16
 NO_SCHEMAS = (400, 422)  # the statuses with which servers refuse one
@@ -63,10 +64,10 @@ class OpenAI:
     max_tokens: int = 2048  # longest reply
     timeout_s: float = 60.0  # time limit of a request, until the last byte of the reply
     max_step_skills: int = 5  # step skills of a trajectory at most
-    gamma: float = 0.95  # discount of the returns that the prompt shows
+    # discount of the returns that the prompt shows; null: advantage.gamma
+    gamma: float | None = None
     key_variable: str = "OPENAI_API_KEY"  # environment variable that holds the key
-    # send a JSON schema; auto: where the server accepts one
-    structured: Literal["auto", "on", "off"] | bool = "auto"
+    structured: Structured | bool = "auto"  # send a JSON schema; auto: where the server accepts one
     repairs: int = 1  # times an unusable reply is sent back with its error
     retries: int = 4  # retries of a request
     backoff_s: float = 1.0  # the longest first wait before a retry; it doubles each time
@@ -76,17 +77,19 @@ class OpenAI:
     output_price: float = 0.0  # cost of a million completion tokens
     max_characters: int | None = None  # longest text in a reply, by the JSON schema; null: no limit
     # longer records have old observations cut; null: no limit
+    # longer records have old observations cut; null: no limit
     max_record_characters: int | None = None
+    # further fields of the request, for the server's own settings
     # further fields of the request, for the server's own settings
     extra_body: Mapping[str, Any] | None = None
     endpoint: Endpoint = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_range("OpenAI.temperature", self.temperature, at_least=0, at_most=2)
-        check_range("OpenAI.gamma", self.gamma, at_least=0, at_most=1)
+        check_range("OpenAI.gamma", self.gamma, at_least=0, at_most=1, or_null=True)
         if isinstance(self.structured, bool):  # as YAML reads on and off
             object.__setattr__(self, "structured", "on" if self.structured else "off")
-        check_word("OpenAI.structured", str(self.structured), ("auto", "on", "off"))
+        check_word("OpenAI.structured", self.structured, Structured)
         for name in ("max_characters", "max_record_characters"):
             check_range(f"OpenAI.{name}", getattr(self, name), at_least=1, or_null=True)
         check_range("OpenAI.max_tokens", self.max_tokens, at_least=1)

@@ -7,7 +7,8 @@ import logging
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from opid_lightning.hindsight.analysis_file import open_to_read, refusal
@@ -15,6 +16,7 @@ from opid_lightning.hindsight.analysis_rows import read_answer
 from opid_lightning.hindsight.cache import trajectory_key
 from opid_lightning.hindsight.reply import AnalysisError
 from opid_lightning.types import Analysis, Trajectory
+from opid_lightning.value_checks import check_range
 
 Recorded = tuple[str, str]  # the trajectory's key, and its candidates as JSON
 
@@ -31,14 +33,18 @@ class Replay:
 
     Whoever wrote it, the newest analysis of the same trajectory and candidates counts; with
     `recorded_identity`, that analyst's alone. A trajectory without one fails as `not_recorded`.
-    What came too late for the run that recorded it is there, and is used.
+    What came too late for the run that recorded it is there, and is used. Of more than
+    `max_step_skills` step skills the first are kept, as they are written the most important first.
     """
 
     path: str  # analyses.sqlite of an earlier run
     recorded_identity: str | None = None  # which analyst's analyses, where the file holds several
+    # step skills of a trajectory at most; null: all that were written
+    max_step_skills: int | None = None
     analyses: Mapping[Recorded, Analysis] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        check_range("analyst.max_step_skills", self.max_step_skills, at_least=0, or_null=True)
         object.__setattr__(self, "analyses", read_file(Path(self.path), self.recorded_identity))
 
     @property
@@ -57,7 +63,14 @@ class Replay:
         analysis = self.analyses.get((trajectory_key(trajectory), json.dumps(list(candidates))))
         if analysis is None:
             return Analysis(None, "not_recorded", f"{self.path} has none of {trajectory.id}")
-        return analysis
+        return self.shortened(analysis)
+
+    def shortened(self, analysis: Analysis) -> Analysis:
+        """The analysis with at most `max_step_skills` step skills."""
+        if analysis.skills is None or self.max_step_skills is None:
+            return analysis
+        kept = dict(islice(analysis.skills.step_skills.items(), self.max_step_skills))
+        return replace(analysis, skills=replace(analysis.skills, step_skills=kept))
 
 
 def read_file(path: Path, identity: str | None) -> dict[Recorded, Analysis]:

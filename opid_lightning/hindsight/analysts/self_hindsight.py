@@ -33,7 +33,8 @@ class SelfHindsight:
     max_tokens: int = 1024  # longest reply
     max_characters: int = 300  # longest text in a reply, so that a weak model's replies end
     max_step_skills: int = 5  # step skills of a trajectory at most
-    gamma: float = 0.95  # discount of the returns that the prompt shows
+    # discount of the returns that the prompt shows; null: advantage.gamma
+    gamma: float | None = None
     # longer records have old observations cut; null: no limit
     max_record_characters: int | None = None
     _client: PolicyClient | None = field(default=None, init=False, repr=False, compare=False)
@@ -43,7 +44,7 @@ class SelfHindsight:
         for name, least in (("max_tokens", 1), ("max_characters", 1), ("max_step_skills", 0)):
             check_range(f"analyst.{name}", getattr(self, name), at_least=least)
         check_temperature("analyst.temperature", self.temperature)
-        check_range("analyst.gamma", self.gamma, at_least=0, at_most=1)
+        check_range("analyst.gamma", self.gamma, at_least=0, at_most=1, or_null=True)
         limit = self.max_record_characters
         check_range("analyst.max_record_characters", limit, at_least=1, or_null=True)
 

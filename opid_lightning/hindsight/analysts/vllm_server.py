@@ -6,13 +6,19 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from opid_lightning.hindsight.analysts.openai import OpenAI
 from opid_lightning.lm.loading.model_folder import model_folder, model_version
 from opid_lightning.protocols import AnalystUnavailableError
 from opid_lightning.servers.own_server import OwnServer, ServerLostError
-from opid_lightning.servers.vllm import check_installed, dtype_here, log_folder, memory_arguments
+from opid_lightning.servers.vllm import (
+    DType,
+    check_installed,
+    dtype_here,
+    log_folder,
+    memory_arguments,
+)
 from opid_lightning.types import Analysis, Trajectory
 from opid_lightning.value_checks import LONGEST_S, check_range
 
@@ -46,8 +52,7 @@ class VLLMServer:
     # a server to join, http://HOST:PORT/v1; null: the run starts its own
     base_url: str | None = None
     gpus: str | None = None  # CUDA_VISIBLE_DEVICES of the server; null: it shares the trainer's
-    # precision of the engine; auto: bfloat16 on a GPU, float32 on a CPU
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: DType = "auto"  # precision of the engine; auto: bfloat16 on a GPU, float32 on a CPU
     max_batch: int = 64  # requests that run at the same time
     # longest record and reply together; null: the model's own limit
     max_positions: int | None = None
@@ -65,7 +70,8 @@ class VLLMServer:
     max_step_skills: int = 5  # step skills of a trajectory at most
     # longer records have old observations cut; null: no limit
     max_record_characters: int | None = None
-    gamma: float = 0.95  # discount of the returns that the prompt shows
+    # discount of the returns that the prompt shows; null: advantage.gamma
+    gamma: float | None = None
     repairs: int = 1  # times an unusable reply is sent back with its error
     retries: int = 4  # retries of a request
     # environment variable that holds the key, which the run's own server asks for

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from opid_lightning.files.omissions import warn_once
 from opid_lightning.lm.policy import stop_ids
@@ -15,6 +16,8 @@ from opid_lightning.lm.text.chat_template import TODAY, ChatTemplate
 from opid_lightning.types import Policy, TokenIds
 
 _log = logging.getLogger(__name__)
+TAUGHT_PROMPTS = "taught_prompts"  # in the config.json of a policy
+PROMPT_SETTINGS = ("prompt_style", "history_length")  # of an environment: they shape its prompts
 _CLOSED = re.compile(r"</([A-Za-z][\w-]*)>")
 MARKS_OF_BLANKS = ("\u0120", "\u010a", "\u2581", "</w>", "##")  # of BPE, Unigram and WordPiece
 _MARKUP = re.compile(r"\s*(<[^<>\s]+>)")
@@ -27,6 +30,7 @@ class CheckedEncoder:
     policy: Policy
     thinking: bool | None = None  # as ChatEncoder takes it
     stop: tuple[str, ...] = ()  # texts that end a response
+    environment: object = None  # whose messages these are
     encode: ChatEncoder = field(init=False)
     _is_checked: bool = field(default=False, init=False)
 
@@ -54,6 +58,7 @@ class CheckedEncoder:
         return ids
 
     def _check(self, message: str, ids: TokenIds) -> None:
+        check_prompts_are_known(self.policy, self.environment)
         check_message_is_shown(self.encode, message)
         check_words_survive(self.encode, message)
         check_tags_survive(self.encode, message)
@@ -65,6 +70,41 @@ class CheckedEncoder:
                 f"the chat template of {self.encode.tokenizer.name_or_path!r} writes today's date. "
                 f"It is given {TODAY:%d %b %Y} on all days, so that prompts stay the same.",
             )
+
+
+def prompts_of(environment: object) -> dict[str, Any]:
+    """What a policy that learns on these prompts says of them in its config.json."""
+    found = {name: getattr(environment, name, None) for name in PROMPT_SETTINGS}
+    return {"environment": type(environment).__name__, **found}
+
+
+def check_prompts_are_known(policy: Policy, environment: object) -> None:
+    """Raises ValueError where the policy was taught other prompts of this environment.
+
+    Most policies say nothing of prompts. One that was taught on another environment may play here:
+    how well is for the run to show.
+    """
+    taught = getattr(policy.model.config, TAUGHT_PROMPTS, None)
+    if taught is None or environment is None:
+        return
+    path, found = policy.tokenizer.name_or_path, prompts_of(environment)
+    if not isinstance(taught, Mapping) or taught.keys() != found.keys():
+        raise ValueError(
+            f"{TAUGHT_PROMPTS} in the config.json of {path!r} is {taught!r}; expected a mapping of "
+            f"{', '.join(found)}, or none"
+        )
+    other = [name for name in PROMPT_SETTINGS if taught[name] != found[name]]
+    if taught["environment"] == found["environment"] and other:
+        raise ValueError(
+            f"{listed(found, other, ' is ')}, but the policy {path!r} reads only the prompts that "
+            f"it was taught, of {listed(taught, other, '=')}: type "
+            f"{listed(taught, other, '=', ' ')}, or choose another policy by model=NAME"
+        )
+
+
+def listed(prompts: Mapping[str, Any], names: Sequence[str], verb: str, comma: str = ", ") -> str:
+    """The settings of `prompts` by the names that users type, for messages."""
+    return comma.join(f"env.{name}{verb}{prompts[name]}" for name in names)
 
 
 def check_message_is_shown(encode: ChatEncoder, message: str) -> None:

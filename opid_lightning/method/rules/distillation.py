@@ -10,9 +10,7 @@ from torch import Tensor
 
 from opid_lightning.method.losses.surrogate import importance_ratio
 from opid_lightning.method.rules.rule import Rule
-from opid_lightning.value_checks import check_range, check_word
-
-MODES = ("delta", "importance")
+from opid_lightning.value_checks import check_range, check_words
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Distillation(Rule):
 
     def __post_init__(self) -> None:
         check_range("method.rule.scale", self.scale, at_least=0, hint="0 turns it off")
-        check_word("method.rule.mode", self.mode, MODES)
+        check_words("method.rule", self)
         check_range("method.rule.clip", self.clip, above=0, or_null=True)
 
     def loss(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -23,7 +23,7 @@ from opid_lightning.sampling.vllm.settings import (
     one_version,
     unsaid,
 )
-from opid_lightning.servers.vllm import dtype_here, memory_arguments
+from opid_lightning.servers.vllm import DType, dtype_here, memory_arguments
 from opid_lightning.types import Completion, Policy, SampleRequest
 
 _ENGINES: dict[str, Engine] = {}  # for the life of the process
@@ -37,8 +37,7 @@ class VLLM:
     The engine lives in this process, so it has one device: what spans several is refused.
     """
 
-    # precision of the engine; auto: bfloat16 on a GPU, float32 on a CPU
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: DType = "auto"  # precision of the engine; auto: bfloat16 on a GPU, float32 on a CPU
     max_batch: int = 256  # requests that run at the same time
     # longest prompt and response together; null: the model's own limit
     max_positions: int | None = None

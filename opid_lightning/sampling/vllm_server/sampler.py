@@ -27,7 +27,7 @@ from opid_lightning.sampling.vllm_server.launch import own_processes
 from opid_lightning.sampling.vllm_server.sync import FileTransfer, Transfer, Weights
 from opid_lightning.sampling.vllm_server.traffic import Traffic
 from opid_lightning.servers.health import CONNECTIONS
-from opid_lightning.servers.vllm import dtype_here, log_folder, memory_arguments
+from opid_lightning.servers.vllm import DType, dtype_here, log_folder, memory_arguments
 from opid_lightning.types import Policy
 from opid_lightning.value_checks import LONGEST_S, check_range
 
@@ -51,8 +51,7 @@ class VLLMServer:
     urls: tuple[str, ...] = ()  # servers to join; empty: the run starts its own
     num_servers: int | None = None  # servers to start; null: 1
     gpus: tuple[str, ...] = ()  # CUDA_VISIBLE_DEVICES of each; empty: they share the trainer's
-    # precision of the engine; auto: bfloat16 on a GPU, float32 on a CPU
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: DType = "auto"  # precision of the engine; auto: bfloat16 on a GPU, float32 on a CPU
     max_batch: int = 256  # requests that run at the same time on a server
     # longest prompt and response together; null: the model's own limit
     max_positions: int | None = None

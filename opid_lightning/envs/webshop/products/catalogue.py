@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import get_args
 
 from opid_lightning.envs.webshop.goals import GoalKind, num_goals
 from opid_lightning.envs.webshop.products.product import Product
@@ -28,7 +29,7 @@ from opid_lightning.retrieval import Document, build_index, open_or_build
 VERSION = 3  # of the files: another version of these or of the index is built beside
 MAX_HITS = 50  # of a search, as in the original
 
-_GOAL_KINDS: tuple[GoalKind, ...] = ("synthetic", "human", "both")
+_GOAL_KINDS: tuple[GoalKind, ...] = get_args(GoalKind)
 _NUM_QUERIES = 8_192  # whose hits are kept: attempts at one task ask alike
 
 

@@ -16,12 +16,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
-from typing import overload
+from typing import get_args, overload
 
 from opid_lightning.protocols import Split
 from opid_lightning.types import Task
 
-SPLITS: tuple[Split, ...] = ("train", "valid_seen", "valid_unseen")
+SPLITS: tuple[Split, ...] = get_args(Split)
 UNSEEN_SHARE = 0.1  # of products
 SEEN_SHARE = 0.1  # of the goals of each other product that has two or more
 
