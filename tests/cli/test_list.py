@@ -109,7 +109,7 @@ def test_help_on_a_group_has_its_settings_alone(
     assert first == "rollout: how tasks are played"
     names = [line.split()[0] for line in lines]
     assert names == [f"rollout.{field.name}" for field in dataclasses.fields(Rollout)]
-    assert "int = 2048    of a prompt with its skill" in lines[1]
+    assert "int = 2048    longest prompt, skill included" in lines[1]
 
 
 def test_help_on_a_choice_has_every_class(capsys: pytest.CaptureFixture[str]) -> None:
