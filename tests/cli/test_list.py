@@ -118,6 +118,8 @@ def test_help_on_a_choice_has_every_class(capsys: pytest.CaptureFixture[str]) ->
         assert expected in text
     assert "instructive|brief = instructive" in text
     assert "callbacks.checkpoint.monitor " in said(capsys, "fit", "--help=callbacks")
+    assert "callbacks.skill_extraction.analyst " not in said(capsys, "fit", "--help=callbacks")
+    assert "save_dir" not in said(capsys, "fit", "--help=logger")  # the run gives it
     assert "fsdp2" in said(capsys, "fit", "--help=strategy")
 
 

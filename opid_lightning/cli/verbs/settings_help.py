@@ -31,6 +31,7 @@ BY_NAME = {
     "logger": "where metrics go",
 }
 LINKED = ("seed", "rule")  # which the run sets itself
+GIVEN = ("analyst", "save_dir")  # which callbacks and loggers get: a group, and the run's folder
 WIDTH = 36
 USAGE = """\
 usage: python -m opid_lightning {verb} conf=NAME [GROUP=CHOICE] [SETTING=VALUE] [~SETTING]
@@ -95,7 +96,8 @@ def section(group: Group) -> Iterator[str]:
     yield from (line_of(group.name, each) for each in group.settings)
     for prefix, choice, path in group.classes:
         yield f"\n  {choice}: {summary_of(path) or path}"
-        yield from (line_of(prefix, each) for each in parameters_in(path))
+        taken = [each for each in parameters_in(path) if each.name not in GIVEN]
+        yield from (line_of(prefix, each) for each in taken)
 
 
 def line_of(prefix: str, setting: Parameter) -> str:
