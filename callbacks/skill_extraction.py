@@ -28,7 +28,7 @@ from opid_lightning.method.critical_steps import CriticalSteps
 from opid_lightning.protocols import Analyst, AsksPolicy, PolicyClient
 from opid_lightning.training.hooks import RolloutCallback, iteration_number, ranks_of
 from opid_lightning.training.implementation_checks import check_implements
-from opid_lightning.types import Hindsight, Trajectory
+from opid_lightning.types import Hindsight, Trajectory, Usage
 from opid_lightning.value_checks import LONGEST_S, check_range
 
 CACHE = "analyses.sqlite"
@@ -99,6 +99,7 @@ class SkillExtraction(RolloutCallback):
         )
         self._began_at = 0.0
         self._is_over_budget = False
+        self._is_uncounted = False
         self._metrics: dict[str, float] = {}
 
     def on_fit_start(
@@ -149,8 +150,15 @@ class SkillExtraction(RolloutCallback):
         self._metrics = account.metrics()
         self.total += account
         self._say_over_budget(account.over_budget)
+        if account.succeeded > account.cached:
+            self._say_uncounted(account.usage)
         self.failure_policy.judge(self._recent, iteration_number(trainer) + 1)
         return hindsight_of(outcomes)
+
+    def _say_uncounted(self, spent: Usage) -> None:
+        if not self._is_uncounted and (reason := self.budget.uncounted_by(spent)):
+            self._is_uncounted = True
+            rank_zero_warn(f"The budget for analyses will never be used up: {reason}.")
 
     def _say_over_budget(self, num_trajectories: int) -> None:
         if num_trajectories and not self._is_over_budget:

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
@@ -18,8 +18,11 @@ from opid_lightning.types import Action, Observation, Opening, PromptText, Task,
 from opid_lightning.value_checks import LARGEST_REWARD, check_range
 
 _log = logging.getLogger(__name__)
+_OF_A_SESSION = ("reset", "step", "close")
 
 _Answer = TypeVar("_Answer", Action, Observation, Opening, PromptText, Task)
+
+_Session = TypeVar("_Session")
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,38 @@ class Gate:
                 f"{line_of(error)}; expected it to return or to raise an error. Fix it in the "
                 "environment."
             ) from error
+        except StopIteration as error:  # would end a loop of ours, and its attempts with it
+            raise ValueError(
+                f"{self.environment}: {where} raised StopIteration{line_of(error)}, as next() does "
+                "where nothing is left; expected it to return or to raise another error. Give "
+                "next() a default in the environment."
+            ) from error
         except KeyboardInterrupt:
             _log.warning("%s: %s was interrupted (KeyboardInterrupt).", self.environment, where)
             raise
+
+    def tasks(self, tasks: Callable[[Any], object], split: str) -> list[Task]:
+        """Those that an environment's method of this name has for a split."""
+        where = f"tasks({split!r})"
+        with self.calling(where):
+            answer = tasks(split)
+            if not isinstance(answer, Iterable):
+                raise ValueError(
+                    f"{self.environment}: {where} returned {shown(answer)}; expected a list of "
+                    "Task. Fix it in the environment."
+                )
+            return [self.task(task, split) for task in answer]
+
+    def session(self, answer: _Session) -> _Session:
+        """What `open` returned, with all methods of a session."""
+        lacks = [name for name in _OF_A_SESSION if not callable(getattr(answer, name, None))]
+        if lacks:
+            raise ValueError(
+                f"{self.environment}: open() returned {shown(answer)}, which has no "
+                f"{lacks[0]}(); expected a session with {', '.join(_OF_A_SESSION)}. Fix it in the "
+                "environment."
+            )
+        return answer
 
     def task(self, answer: object, split: str) -> Task:
         """The task with checked fields.

@@ -190,6 +190,20 @@ def test_a_damaged_file_is_passed_over_and_named(tmp_path: Path) -> None:
     assert "epoch=3.ckpt is damaged" in complaint
 
 
+@pytest.mark.parametrize(
+    "held", [{}, [1], torch.ones(3), {"loops": 5}, {"model.embed_tokens.weight": torch.ones(2)}]
+)
+def test_a_file_of_something_else_is_passed_over_and_named(tmp_path: Path, held: Any) -> None:
+    """Weights alone, as of pytorch_model.bin, or what another program saved."""
+    torch.save(held, tmp_path / "epoch=3.ckpt")
+    write(tmp_path / "epoch=2.ckpt", 3, seconds=10)
+    found, (complaint,) = newest_checkpoint(tmp_path)
+    assert found is not None and found.path.name == "epoch=2.ckpt"
+    assert "epoch=3.ckpt is no checkpoint of a run (it " in complaint
+    with pytest.raises(ValueError, match=r"no checkpoint of a run .*policy\.path"):
+        CheckpointFiles().load_checkpoint(tmp_path / "epoch=3.ckpt")
+
+
 def test_a_draft_is_no_checkpoint(tmp_path: Path) -> None:
     write(tmp_path / ".draft-epoch=0.ckpt", 1, seconds=10)
     assert newest_checkpoint(tmp_path) == (None, [])

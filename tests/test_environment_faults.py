@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from opid_lightning.cli.errors import is_for_the_user
 from opid_lightning.cli.verbs.table import main
 from opid_lightning.envs.keydoor import Keydoor
 from opid_lightning.envs.workers import WorkerEnvironment, Workers
@@ -93,7 +94,11 @@ def play(environment: Environment, policy: Policy) -> Any:
     return trajectories
 
 
-@pytest.mark.parametrize(
+def exhaust(answer: Any) -> Any:
+    return next(iter(()))
+
+
+CALLS = pytest.mark.parametrize(
     ("call", "named"),
     [
         ("open", r"open\(\)"),
@@ -104,12 +109,39 @@ def play(environment: Environment, policy: Policy) -> Any:
         ("close", r"close\(\)"),
     ],
 )
+
+
+@CALLS
 def test_an_environment_that_exits_does_not_end_the_run_in_silence(
     policy: Policy, call: str, named: str
 ) -> None:
     environment = Faulty(**{f"on_{call}": leave})
     with pytest.raises(ValueError, match=rf"Faulty: {named}.* ended the process by sys\.exit\(0\)"):
         play(environment, policy)
+
+
+@CALLS
+def test_a_stop_iteration_ends_no_attempt_in_silence(policy: Policy, call: str, named: str) -> None:
+    environment = Faulty(**{f"on_{call}": exhaust})
+    with pytest.raises(ValueError, match=rf"Faulty: {named}.* raised StopIteration"):
+        play(environment, policy)
+
+
+@dataclass(frozen=True)
+class Closed(Keydoor):
+    def open(self) -> Session:
+        return None
+
+
+def test_a_session_that_is_none_is_refused_by_name(policy: Policy) -> None:
+    with pytest.raises(ValueError, match=r"Closed: open\(\) returned None .*which has no reset"):
+        play(Closed(), policy)
+
+
+@pytest.mark.parametrize("answer", [None, 7])
+def test_tasks_that_are_no_list_are_refused_by_name(answer: Any) -> None:
+    with pytest.raises(ValueError, match=rf"tasks\('train'\) returned {answer} .*list of Task"):
+        GATE.tasks(lambda split: answer, "train")
 
 
 def test_an_exit_is_named_where_sessions_wait_in_threads(policy: Policy) -> None:
@@ -295,6 +327,35 @@ def test_workers_name_what_cannot_be_sent(policy: Policy) -> None:
     workers = WorkerEnvironment(Faulty(on_step=generated), Workers(2))
     try:
         with pytest.raises(ValueError, match=r"step\(\) at step 0 of .*admissible=<generator"):
+            play(workers, policy)
+    finally:
+        workers.close()
+
+
+def confuse(answer: Any) -> Any:
+    raise ValueError("invalid literal in the vault")
+
+
+@pytest.mark.parametrize(
+    ("change", "is_message"), [({"on_step": confuse}, False), ({"on_step": generated}, True)]
+)
+def test_a_bug_of_an_environment_keeps_its_traceback_in_workers_as_without(
+    policy: Policy, change: dict[str, Any], is_message: bool
+) -> None:
+    workers = WorkerEnvironment(Faulty(**change), Workers(2))
+    try:
+        for environment in (Faulty(**change), workers):
+            with pytest.raises(ValueError) as raised:
+                play(environment, policy)
+            assert is_for_the_user(raised.value) == is_message
+    finally:
+        workers.close()
+
+
+def test_workers_refuse_a_session_that_is_none_by_name(policy: Policy) -> None:
+    workers = WorkerEnvironment(Closed(), Workers(2))
+    try:
+        with pytest.raises(ValueError, match=r"Closed: open\(\) returned None .*no reset"):
             play(workers, policy)
     finally:
         workers.close()

@@ -48,6 +48,8 @@ def is_for_the_user(error: ValueError) -> bool:
     and in `tasks` what it misses; elsewhere what it raises is a bug of its own.
     """
     frames = list(traceback.walk_tb(error.__traceback__))
+    if getattr(error, "is_a_bug", False):  # raised in a worker process, and again in ours
+        return False
     if not frames or not is_raise_statement(*last_instruction(error)):
         return False
     files = [Path(frame.f_code.co_filename).absolute() for frame, _ in frames]

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: whatever runs ends within seconds, and says what it keeps.
+"""SIGTERM, SIGINT and SIGHUP: whatever runs ends within seconds, and says what it keeps.
 
 A handler in Python runs between two steps of the main thread, which may be inside a forward, a
 write or a library for long. So a thread watches the clock as well: what has not ended by itself
@@ -19,7 +19,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+HANGUP = tuple(n for n in [getattr(signal, "SIGHUP", None)] if n)  # a terminal closed; no Windows
+SIGNALS = (signal.SIGTERM, signal.SIGINT, *HANGUP)
 GRACE_S = 4.5  # a server that a trainer leaves behind takes 5 s more, and 10 s is the promise
 AGAIN_S = 1.0  # a second signal after that long is somebody who does not want to wait
 MESSAGE_S = 1.0
@@ -64,7 +65,7 @@ class Interruption:
             return
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
-        before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        before = {number: signal.signal(number, self._handle) for number in heeded()}
         # Written to when the signal arrives, whatever the main thread is doing.
         descriptor = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         threading.Thread(target=self._watch, args=(reading,), daemon=True).start()
@@ -136,6 +137,15 @@ class Interruption:
         sys.exit(code)
 
 
+def heeded() -> list[int]:
+    """All but a hangup that was to be ignored, as nohup has it."""
+    return [
+        number
+        for number in SIGNALS
+        if number not in HANGUP or signal.getsignal(number) != signal.SIG_IGN
+    ]
+
+
 INTERRUPTION = Interruption()
 
 
@@ -144,7 +154,8 @@ def leave_to_parent() -> None:
     if signal.getsignal(signal.SIGTERM) == INTERRUPTION._handle:
         signal.set_wakeup_fd(-1)
         for number in SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
+            if signal.getsignal(number) == INTERRUPTION._handle:
+                signal.signal(number, signal.SIG_DFL)
 
 
 if hasattr(os, "register_at_fork"):

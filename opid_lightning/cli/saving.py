@@ -14,6 +14,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_info
 
 from opid_lightning.cli.checkpoint_folders import refuse_foreign, remember_folders, within
+from opid_lightning.cli.config.composition import NOT_YAML, why_no_yaml
 from opid_lightning.cli.config.names import Tree, leaves_of, short
 from opid_lightning.cli.run_lock import locked
 from opid_lightning.cli.starting import check_writable
@@ -104,7 +105,16 @@ def what_changed(folder: Path, settings: Tree) -> str:
     found = next((each / CONFIG for each in places if (each / CONFIG).is_file()), None)
     if found is None:
         return ""
-    was, now = plain(yaml.safe_load(found.read_text())), plain(settings)
+    try:
+        saved = yaml.safe_load(found.read_text(encoding="utf-8"))
+        if not isinstance(saved, dict):
+            raise ValueError("it holds no settings")
+    except NOT_YAML as error:
+        return (
+            f"{found} is damaged ({why_no_yaml(error)}), so that settings which differ from it "
+            "cannot be named. The run goes on with those of now."
+        )
+    was, now = plain(saved), plain(settings)
     changes = [
         f"{name} is {now.get(name)} (was {was.get(name)})"
         for name in dict.fromkeys([*now, *was])

@@ -36,3 +36,14 @@ class Budget:
         if self.tokens is not None and tokens >= self.tokens:
             return f"{tokens} of at most {self.tokens} tokens are spent"
         return ""
+
+    def uncounted_by(self, spent: Usage) -> str:
+        """Why a limit can never be reached by requests such as were answered; else blank."""
+        tokens = spent.prompt_tokens + spent.completion_tokens
+        if not spent.requests or (
+            (self.cost is None or spent.cost) and (self.tokens is None or tokens)
+        ):
+            return ""
+        if tokens:
+            return "analyst.input_price and .output_price are 0. Set what a million tokens cost"
+        return "the server does not say how many tokens its answers take (usage)"

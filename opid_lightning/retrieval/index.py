@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -74,23 +75,45 @@ def build_index(
         index = tantivy.Index(_schema(keep_texts), path=str(draft))
         index.register_tokenizer("terms", analyzer())
         # One thread: with several, which documents stand together would be chance.
-        count = _write(documents, index.writer(_HEAP_BYTES, num_threads=1), keep_texts)
+        with _writing(folder):
+            writer = index.writer(_HEAP_BYTES, num_threads=1)
+        count = _write(documents, writer, folder, keep_texts)
         card = {"version": VERSION, "stamp": stamp, "documents": count, "texts": keep_texts}
         (draft / _CARD).write_text(json.dumps(card) + "\n", encoding="utf-8")
         kept = [file for file in sorted(draft.iterdir()) if not file.name.startswith(".")]
         write_checksums(draft, {file.name: checksum_of(file) for file in kept})
 
 
-def _write(documents: Iterable[Document], writer: tantivy.IndexWriter, keep_texts: bool) -> int:
+def _write(
+    documents: Iterable[Document], writer: tantivy.IndexWriter, folder: Path, keep_texts: bool
+) -> int:
     count = 0
     try:
         for place, document in enumerate(documents):
-            writer.add_document(_record(document, place, keep_texts))
+            record = _record(document, place, keep_texts)
+            with _writing(folder):
+                writer.add_document(record)
             count += 1
-        writer.commit()
+        with _writing(folder):
+            writer.commit()
     finally:
-        writer.wait_merging_threads()  # or they would still write while the draft is removed
+        with _writing(folder):
+            writer.wait_merging_threads()  # or they would still write while the draft is removed
     return count
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """tantivy says that a thread of its own failed, and neither where nor why."""
+    try:
+        yield
+    except ValueError as error:
+        free = shutil.disk_usage(folder.parent).free
+        raise ValueError(
+            f"the search index {folder} cannot be written ({error}); {free:,} bytes are free on "
+            "its disk, and it takes about as much as its texts. Make room there, or set env.cache "
+            "to a folder elsewhere"
+        ) from error
 
 
 def _record(document: Document, place: int, keep_texts: bool) -> tantivy.Document:

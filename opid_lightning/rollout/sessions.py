@@ -24,7 +24,7 @@ class SessionPool:
         """An idle session, or a new one."""
         if not self._idle:
             with self._gate.calling("open()"):
-                self._idle.append(self.environment.open())
+                self._idle.append(self._gate.session(self.environment.open()))
             self._open.append(self._idle[-1])
         return self._idle.pop()
 

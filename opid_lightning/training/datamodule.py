@@ -136,8 +136,7 @@ class RolloutDataModule(lightning.LightningDataModule):
 
     def _tasks(self, split: Split) -> Sequence[Task]:
         gate = gate_of(self.env)
-        with gate.calling(f"tasks({split!r})"):
-            tasks = [gate.task(task, split) for task in self.env.tasks(split)]
+        tasks = gate.tasks(self.env.tasks, split)
         if not tasks:
             raise ValueError(f"{gate.environment} has no tasks in split {split!r}.")
         return tasks

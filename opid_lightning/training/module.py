@@ -308,6 +308,6 @@ class OPIDModule(lightning.LightningModule):
         weights = {name.removeprefix("model."): value for name, value in state_dict.items()}
         model = self.policy.model
         if self.adapter is None:
-            return model.load_state_dict(weights, strict=strict, assign=assign)
+            return policy_record.load_weights(model, weights, strict, assign)
         assert weights.keys() == adapter_checkpoint.trained(model.state_dict(), self.adapter).keys()
         return model.load_state_dict(weights, strict=False, assign=assign)

@@ -2,6 +2,7 @@ import random
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pytest
@@ -193,6 +194,32 @@ def test_a_run_continues_without_skills_once_its_budget_is_used_up(begin):
     assert hindsight.failures == {}
     total = callback.total
     assert (total.submitted, total.succeeded, total.failed, total.over_budget) == (2, 2, {}, 10)
+
+
+@pytest.mark.parametrize(
+    ("limit", "usage", "said"),
+    [
+        ({"budget": 1.0}, Usage(1), "does not say how many tokens"),
+        ({"budget": 1.0}, Usage(1, prompt_tokens=9), "input_price .* are 0"),
+        ({"max_tokens_spent": 99}, Usage(1, cost=0.5), "does not say how many tokens"),
+        ({"budget": 1.0, "max_tokens_spent": 99}, Usage(1, cost=0.5), "does not say"),
+        ({"budget": 9.0}, Usage(1, cost=0.5), ""),
+        ({"max_tokens_spent": 99}, Usage(1, completion_tokens=9), ""),
+        ({"budget": 1.0}, Usage(), ""),
+        ({}, Usage(1), ""),
+    ],
+)
+def test_a_budget_that_nothing_counts_towards_is_said_once(begin, limit, usage, said):
+    (played,), (more,) = many(1), many(2)[1:]
+    answers = {each.id: Analysis(Skills("s", {}), usage=usage) for each in (played, more)}
+    callback = SkillExtraction(NamingAnalyst(answers), **limit)
+    trainer = begin(callback)
+    context = (
+        pytest.warns(UserWarning, match=f"never be used up: .*{said}") if said else nullcontext()
+    )
+    with context:
+        play(callback, trainer, played)
+    play(callback, trainer, more)  # a second warning would be an error
 
 
 def test_a_run_stores_no_analysis_on_a_full_disk_says_so_once_and_counts(begin, tmp_path, caplog):

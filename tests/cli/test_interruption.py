@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end whatever runs within 10 seconds, with 128 + n, and say what is kept."""
+"""Signals end whatever runs within 10 seconds, with 128 + n, and it says what is kept."""
 
 from __future__ import annotations
 
@@ -119,6 +119,28 @@ def test_what_swallows_the_exception_is_ended_as_well() -> None:
 """)
     assert busy.stdout is not None and busy.stdout.readline()
     assert "ended by SIGINT. Kept: all." in end(busy, signal.SIGINT)
+
+
+def test_a_terminal_that_closes_ends_the_run() -> None:
+    busy = script("""
+    print(flush=True)
+    try:
+        time.sleep(60)
+    except Interrupted as end:
+        INTERRUPTION.tell(end.number)
+        INTERRUPTION.leave(128 + end.number)
+""")
+    assert busy.stdout is not None and busy.stdout.readline()
+    assert "ended by SIGHUP. Kept: all." in end(busy, signal.SIGHUP)
+
+
+def test_nohup_keeps_a_run_alive() -> None:
+    command = ["nohup", sys.executable, "-c", BUSY.format(what="print(flush=True); time.sleep(3)")]
+    busy = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert busy.stdout is not None and busy.stdout.readline()
+    busy.send_signal(signal.SIGHUP)
+    busy.communicate(timeout=30)
+    assert busy.returncode == 0
 
 
 def test_a_signal_to_a_forked_process_is_its_own() -> None:

@@ -145,6 +145,31 @@ def test_settings_of_an_analyst_that_nobody_calls(capsys: pytest.CaptureFixture[
     assert "analyst=openai" in complaint(capsys, "fit", "conf=keydoor", *typed)
 
 
+@pytest.mark.parametrize(
+    ("typed", "named"),
+    [
+        (["preset=tiny", "analyst=openai"], "analyst.model"),
+        (["env.class_path=needing.Needing"], "env.size"),
+    ],
+)
+def test_what_a_class_requires_is_named_as_it_is_typed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    typed: list[str],
+    named: str,
+) -> None:
+    """`model` alone is the policy's."""
+    (tmp_path / "needing.py").write_text(
+        "from opid_lightning.envs.keydoor import Keydoor\n\n\n"
+        "class Needing(Keydoor):\n"
+        "    def __init__(self, size: int) -> None: ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    said = complaint(capsys, "fit", "conf=keydoor", *typed)
+    assert f"{named} is not set. Set {named}=VALUE." in said
+
+
 def test_an_analyst_without_a_key(capsys: pytest.CaptureFixture[str]) -> None:
     typed = ("analyst=openai", "analyst.model=some")
     assert "OPENAI_API_KEY" in complaint(capsys, "fit", "conf=keydoor", *typed)

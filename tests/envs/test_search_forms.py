@@ -220,6 +220,22 @@ def test_json_is_read_however_it_is_laid_out(tmp_path: Path, name: str, text: st
     assert [row.values for row in read_rows(tmp_path / name, Omissions())] == ROWS
 
 
+@pytest.mark.parametrize("number", [1, 3])
+def test_rows_that_hold_lists_are_rows(tmp_path: Path, number: int) -> None:
+    """As those of MS MARCO, whose passages are a list in each."""
+    rows = [{"question": f"Who is {n}?", "passages": ROWS, "data": []} for n in range(number)]
+    assert [
+        row.values for row in read_rows(lines(tmp_path / "q.jsonl", *rows), Omissions())
+    ] == rows
+
+
+def test_what_follows_an_object_with_a_list_is_a_row(tmp_path: Path) -> None:
+    rows = [{"data": ROWS}, {"question": "Who?"}]
+    assert [
+        row.values for row in read_rows(lines(tmp_path / "q.jsonl", *rows), Omissions())
+    ] == rows
+
+
 def test_a_list_is_read_in_pieces(tmp_path: Path) -> None:
     """Larger than what is held at a time, with items that are cut everywhere."""
     rows = [{"n": n, "text": "é" * (n * 977 % 70_000)} for n in range(120)]
@@ -254,7 +270,11 @@ def test_compressed_files_are_read(tmp_path: Path, ending: str, layout: str) -> 
         ('[{"a": 1}, {"a": ', r"row 2 of .* is no JSON"),
         ('[{"a": 1}, 3]', r"row 2 of .* is no JSON object: 3"),
         ('[{"a": 1} x]', r"row 2 of .* is no JSON"),
-        ('[{"a": 1}] [{"a": 2}]', r"row 2 of .* is no JSON: more stands behind the end"),
+        ('[{"a": 1}]\n[{"a": 2}]\n', r"row 2 of .* is no JSON: more stands behind the end"),
+        (
+            '[{"a": 1}]' + " " * (1 << 20) + "x",
+            r"row 2 of .* is no JSON: more stands behind the end",
+        ),
         ('{"a": 1}\n{"a"\n', r"row 2 of .* is no JSON: .*It begins with"),
         ('{\n"a": 1', r"row 1 of .* is no JSON"),
         ("[" * 100_000, r"row 1 of .* is no JSON"),
@@ -293,6 +313,20 @@ def test_a_file_of_nothing_but_a_deep_row_is_refused_by_name(tmp_path: Path) -> 
         read_tasks([tmp_path / "q.jsonl"])
     with pytest.raises(ValueError, match=r"q.jsonl holds no passages: 1 left out: 1 nested more"):
         list(read_passages(tmp_path / "q.jsonl"))
+
+
+def test_utf_16_and_a_folder_are_named(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text(TEXTS["lines"], encoding="utf-16")
+    with pytest.raises(ValueError, match=r"q\.jsonl .*UTF-16, expected UTF-8"):
+        list(read_rows(tmp_path / "q.jsonl", Omissions()))
+    with pytest.raises(ValueError, match="is no file"):
+        list(read_rows(tmp_path, Omissions()))
+
+
+@pytest.mark.parametrize("title", [{}, {"title": None}, {"title": " "}])
+def test_a_passage_needs_no_title(tmp_path: Path, title: dict[str, Any]) -> None:
+    path = lines(tmp_path / "c.jsonl", {"id": 1, **title, "text": "Ada was born."})
+    assert [passage.contents for passage in read_passages(path)] == ["Ada was born."]
 
 
 def test_a_chinese_corpus_is_searched_by_a_part_of_a_sentence(tmp_path: Path) -> None:

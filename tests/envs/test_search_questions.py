@@ -111,7 +111,7 @@ def test_passages_have_a_title_and_a_text_whatever_file_they_are_in(tmp_path):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ({"id": 1, "text": "x"}, "row 1 of .* has no contents: it holds id, text"),
+        ({"id": 1, "title": "x"}, "row 1 of .* has no contents: it holds id, title"),
         ({"id": 1, "contents": " "}, "has no contents: ' '"),
         ({"contents": "x"}, "has no id"),
     ],

@@ -173,9 +173,10 @@ def test_a_reply_cut_at_the_token_limit_says_so():
         assert "cut at max_tokens=77" in ask(analyst_of(server, max_tokens=77)).detail
 
 
-def test_a_server_that_counts_no_tokens_costs_nothing():
+@pytest.mark.parametrize("number", [None, "many", -3, 10**400, 1.5])
+def test_a_server_that_counts_no_tokens_costs_nothing(number):
     body = json.loads(GOOD.body)
-    body["usage"] = {"prompt_tokens": None, "completion_tokens": "many"}
+    body["usage"] = {"prompt_tokens": None, "completion_tokens": number}
     with AnalystServer(Answer(json.dumps(body).encode())) as server:
         assert ask(analyst_of(server, input_price=1.0)).usage == Usage(requests=1)
 

@@ -38,6 +38,28 @@ def not_finite(folder: Path) -> None:
     rewrite_weights(folder, lambda w: w | {UP: w[UP] / 0})
 
 
+def cast(dtype: torch.dtype) -> Callable[[Path], None]:
+    return lambda folder: rewrite_weights(folder, lambda w: {k: w[k].to(dtype) for k in w})
+
+
+def zeros(name: str) -> Callable[[Path], None]:
+    """As where a download was stopped after the room for it had been made."""
+    return lambda folder: rewrite_weights(folder, lambda w: w | {name: torch.zeros_like(w[name])})
+
+
+def in_shards(index: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+        (folder / "model.safetensors.index.json").write_text(index)
+
+    return change
+
+
+def empty_bin(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"")
+
+
 def config(**entries: object) -> Callable[[Path], None]:
     return lambda folder: edit(folder / "config.json", **entries)
 
@@ -59,6 +81,15 @@ LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4\n"
         (with_more("model.layers.4.mlp.up_proj.weight"), "hold 1 tensors.*another model"),
         (not_finite, f"not finite numbers in 1 tensors: {UP}"),
         (config(intermediate_size=320), r"other sizes.*is \[128, 384\], expected \[128, 320\]"),
+        (cast(torch.int8), r"quantised in 38 tensors.*\(I8\).*float32"),
+        (cast(torch.float8_e4m3fn), r"quantised in 38 tensors.*\(F8_E4M3\)"),
+        (zeros("model.embed_tokens.weight"), "1 of 29 matrices.*zeros alone.*not whole"),
+        (in_shards("[]"), r"index.json, 2 bytes, holds no JSON object"),
+        (in_shards('{"weight_map": {"lm'), r"index.json, 19 bytes, is no JSON"),
+        (empty_bin, r"pytorch_model.bin, 0 bytes, is empty: copy or download"),
+        (config(num_hidden_layers=0), "num_hidden_layers=0, expected at least 1"),
+        (config(num_hidden_layers=-1), "num_hidden_layers=-1, expected at least 1"),
+        (config(pad_token_id=10**6), "cannot be loaded: Padding_idx must be within"),
         (cut_in_half, r"model.safetensors, 2,161,900 bytes, is not whole: copy or download"),
         (file("model.safetensors", LFS), "pointer of Git LFS: run git lfs pull"),
         (file("tokenizer.json", LFS), "tokenizer.*pointer of Git LFS: run git lfs pull"),
@@ -85,6 +116,12 @@ def test_a_model_that_its_files_do_not_make_is_refused(
     with pytest.raises(ValueError, match=f"(?s){said}") as refusal:
         load_policy(PolicySource(str(folder)))
     assert str(folder) in str(refusal.value)
+
+
+def test_a_matrix_of_zeros_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    zeros(UP)(folder := copied(tmp_path / "model"))
+    load_policy(PolicySource(str(folder)))
+    assert f"1 of 29 matrices of '{folder}' hold zeros alone: {UP}" in caplog.text
 
 
 def test_code_of_a_model_is_not_run_where_transformers_knows_the_model(tmp_path: Path) -> None:

@@ -57,6 +57,51 @@ def add(text: str, special: bool, id: int = 1772) -> Callable[[Path], None]:
     return lambda folder: change_tokens(folder, lambda t: t["added_tokens"].append(token))
 
 
+# ------------------------------------------------------------------ words are what they were
+
+
+def without_decoder(tokenizer: dict[str, Any]) -> None:
+    tokenizer["decoder"] = None
+
+
+def by_chance(tokenizer: dict[str, Any]) -> None:
+    tokenizer["model"]["dropout"] = 0.5
+
+
+def of_whole_words(tokenizer: dict[str, Any]) -> None:
+    tokenizer["model"] = {
+        "type": "WordPiece",
+        "vocab": tokenizer["model"]["vocab"],
+        "unk_token": "[UNK]",
+        "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            without_decoder,
+            "reads what it encodes with \u0120 in it: .*no action would be understood",
+        ),
+        (by_chance, r"encodes one message in different ways.*dropout"),
+        (of_whole_words, r"cannot encode 'You are in .*UNK"),
+    ],
+)
+def test_a_tokenizer_that_changes_words_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    policy = brought(tmp_path, lambda folder: change_tokens(folder, change))
+    with pytest.raises(ValueError, match=said):
+        CheckedEncoder(policy)(SEEN)
+
+
+@pytest.mark.parametrize("name", ["small", "small_search", "small_webshop", "keydoor"])
+def test_the_tokenizers_that_ship_are_taken(name: str) -> None:
+    CheckedEncoder(load_policy(PolicySource(name)))(SEEN)
+
+
 # ------------------------------------------------------------------ the message is in the prompt
 
 

@@ -34,14 +34,14 @@ REQUIRED = re.compile(r"the following arguments are required: (?:\w+\.)?(\S+)")
 
 def explain(message: str, configuration: Configuration, placed: Tree) -> str:
     """What is wrong with which setting, and where it was set."""
+    named, class_paths = NAMED.findall(message), CLASS_PATH.findall(message)
     if missing := REQUIRED.search(message):
-        key = short(missing[1].rstrip(","))
+        holder = f"{locate(named, class_paths, placed)[0]}." if named and class_paths else ""
+        key = short(f"{holder}{missing[1].rstrip(',')}")
         choices = "|".join(groups().get(key, ()))
         return f"{key} is not set. Set {key}={choices or 'VALUE'}."
-    named = NAMED.findall(message)
     if not named:
         return message.strip()
-    class_paths = CLASS_PATH.findall(message)
     key, value = locate(named, class_paths, placed)
     if unknown := NOT_ACCEPTED.search(message):
         name = f"{short(key)}.{unknown[1]}"

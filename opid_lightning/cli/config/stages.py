@@ -36,8 +36,11 @@ def as_object(settings: Any, class_path: str) -> Any:
 
 def as_settings(tree: Any) -> Any:
     """The tree with the settings alone wherever a stage is of the class that it has anyway."""
-    if isinstance(tree, dict):
-        if tree.get("class_path") in STAGES.values() and tree.keys() <= {"class_path", "init_args"}:
-            return as_settings(tree.get("init_args") or {})
-        return {name: as_settings(value) for name, value in tree.items()}
-    return tree
+    if not isinstance(tree, dict):
+        return tree
+    return {name: as_settings(_settings_of(name, value)) for name, value in tree.items()}
+
+
+def _settings_of(name: Any, value: Any) -> Any:
+    is_own = isinstance(value, dict) and value.get("class_path") == STAGES.get(name, KeyError)
+    return value.get("init_args") or {} if is_own and "dict_kwargs" not in value else value

@@ -29,7 +29,7 @@ def games_of(environment: Environment) -> tuple[Game, ...]:
     """Numbered from 1, one split after the other."""
     gate = gate_of(environment)
     splits: tuple[Split, ...] = get_args(Split)
-    listed = [(s, gate.task(task, s)) for s in splits for task in environment.tasks(s)]
+    listed = [(s, task) for s in splits for task in gate.tasks(environment.tasks, s)]
     return tuple(Game(number, *each) for number, each in enumerate(listed, 1))
 
 

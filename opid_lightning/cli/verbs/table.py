@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from opid_lightning.cli.config.suggestions import typed_for
 from opid_lightning.cli.errors import UsageError, is_for_the_user, nearest
 from opid_lightning.cli.exits import own_exit
 from opid_lightning.cli.interruption import INTERRUPTION, Interrupted
+from opid_lightning.cli.machine import said_of_machine
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,6 @@ class Verb:
         return code or 0
 
 
-# A place that cannot be written to, or is full, is no bug of ours.
-OF_THE_MACHINE = (
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR
-)  # fmt: skip
 TRAINING = "opid_lightning.cli.verbs.training:run"
 PLAYING = "opid_lightning.cli.verbs.playing:run"
 RETRIEVER_INPUTS = (
@@ -92,14 +88,12 @@ def perform(typed: Sequence[str]) -> int:
         return verb(arguments)
     except UsageError as error:
         return complain(error)
-    except ValueError as error:
-        if not is_for_the_user(error):
+    except Exception as error:
+        if isinstance(error, ValueError) and is_for_the_user(error):
+            return complain(error)
+        if (said := said_of_machine(error, INTERRUPTION.kept())) is None:
             raise
-        return complain(error)
-    except OSError as error:
-        if error.errno not in OF_THE_MACHINE or error.filename is None:
-            raise
-        return complain(UsageError(f"{error.filename}: {error.strerror}"))
+        return complain(UsageError(said))
     except SystemExit as error:
         if not (said := own_exit(error)):
             raise

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import re
 import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Iterator
@@ -13,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from opid_lightning.cli.imports import import_lightning
+from opid_lightning.cli.imports import import_lightning, quieten_libraries
 
 import_lightning()
 
@@ -84,7 +82,8 @@ def run(arguments: Arguments) -> None:
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="opid_lightning-dry-")))
         configuration.tree.setdefault("trainer", {})["default_root_dir"] = str(folder)
         INTERRUPTION.is_silent = not is_first_process()
-        INTERRUPTION.kept = lambda: kept_of(arguments.verb, folder)
+        if not arguments.is_dry:
+            INTERRUPTION.kept = lambda: kept_of(arguments.verb, folder)
         stack.enter_context(leaving_nothing(folder, first_attempt))
         OPIDCLI(arguments, configuration, first_attempt)
 
@@ -99,22 +98,6 @@ def chosen_place(
 
     writes_nothing = arguments.only_looks or arguments.is_dry or not is_first_process()
     return nullcontext(find()) if writes_nothing else claimed(find)
-
-
-def quieten_libraries() -> None:
-    """Drops advertisements, and warnings about what is meant to be so."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        # Of a run with nothing left to do, which `resuming` says.
-        lambda record: not re.search("litlogger|No training batches", record.getMessage())
-    )
-    for message in (
-        r"`isinstance\(treespec, LeafSpec\)`",  # between Lightning 2.6 and torch 2.13
-        "Checkpoint directory .* exists and is not empty",  # of a run that goes on
-        "Total length of `.*` across ranks is zero",  # of a run with nothing left to do
-        "The '.*_dataloader' does not have many workers",  # loaders over what lies in memory
-        "It is recommended to use `self.log.*sync_dist",  # vLLM makes a process group of one
-    ):
-        warnings.filterwarnings("ignore", message)
 
 
 def placement_of(arguments: Arguments, configuration: Configuration) -> Placement:

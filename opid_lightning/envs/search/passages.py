@@ -38,11 +38,12 @@ class Passage:
 
 
 def contents_of(document: Any) -> str | None:
-    """A title and then a text, from `contents`, or from `title` and `text`; None without them."""
+    """A title, if it has one, and a text, from `contents` or `title` and `text`; else None."""
     contents = field(document, "contents")
     if isinstance(contents, str) and contents.strip():
         return contents.strip()
     title, text = field(document, "title"), field(document, "text")
+    title = "" if title is None else title
     if not (isinstance(title, str) and isinstance(text, str) and text.strip()):
         return None
     return f'"{title.strip()}"\n{text.strip()}' if title.strip() else text.strip()
@@ -67,11 +68,10 @@ def read_passages(path: Path) -> Iterator[Passage]:
 def _passage(row: Row, left_out: Omissions) -> Passage | None:
     contents, name = contents_of(row.values), first_field(row.values, "id", "docid")
     if contents is None:
-        held = f"it holds {', '.join(map(str, row.values)) or 'nothing'}"
         blank = field(row.values, "contents")
         left_out.add(
             "without contents",
-            f"{row.place} has no contents: {held if blank is None else repr(blank)[:60]}",
+            f"{row.place} has no contents: {row.held if blank is None else repr(blank)[:60]}",
         )
     elif name is None:
         left_out.add("without an id", f"{row.place} has no id")

@@ -78,7 +78,8 @@ def _asked(row: Row, left_out: Omissions) -> _Asked | None:
 def _question(row: Row, left_out: Omissions) -> Question | None:
     text = question_of(row.values)
     if not isinstance(text, str) or not text.strip():
-        left_out.add("without a question", f"{row.place} has no question: {text!r:.60}")
+        found = row.held if text is None else f"{text!r:.60}"
+        left_out.add("without a question", f"{row.place} has no question: {found}")
         return None
     try:
         answers, titles = golden_answers_of(row.values), supporting_titles_of(row.values)
@@ -86,7 +87,8 @@ def _question(row: Row, left_out: Omissions) -> Question | None:
         left_out.add("malformed", f"{row.place} has {error}")
         return None
     if not answers:
-        left_out.add("without golden answers", f"{row.place} has a question without golden answers")
+        found = f"{row.place} has a question without golden answers: {row.held}"
+        left_out.add("without golden answers", found)
         return None
     return Question(text.strip(), answers, titles)
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Literal
 
 from opid_lightning.gate import gate_of
@@ -19,6 +20,8 @@ Request = tuple[int, Name, tuple[Any, ...]]  # its number, a method of _Seat, an
 # The request's number; whether it returned; what it did, or else what it raised. Without the
 # number, what an environment writes itself could be taken for an answer.
 Answer = tuple[int, bool, Any]
+PACKAGE = Path(__file__).parents[2]
+BUG = "is_a_bug"  # an attribute of errors that need their traceback, whoever raises them again
 
 
 def serve(environment: Environment, requests: Connection) -> None:
@@ -40,10 +43,10 @@ class _Seat:
 
     @cached_property
     def session(self) -> Session:
-        return self.environment.open()
+        return gate_of(self.environment).session(self.environment.open())
 
     def open(self) -> None:
-        assert self.session is not None
+        self.session  # noqa: B018  # opens it
 
     def reset(self, task: Task) -> Opening:
         self.task, self.num_steps = task, 0
@@ -65,7 +68,15 @@ def _answer(seat: _Seat, number: int, name: Name, arguments: tuple[Any, ...]) ->
         return pickle.dumps((number, False, lost))
     except Exception as error:
         error.add_note(f"It was raised in a worker process:\n{traceback.format_exc()}")
+        if not is_ours(error):
+            setattr(error, BUG, True)
         return _pickled(number, error)
+
+
+def is_ours(error: Exception) -> bool:
+    """Whether this package raised it; what an own environment raises is a bug of its own."""
+    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+    return PACKAGE in Path(raised_in).absolute().parents
 
 
 def _pickled(number: int, error: Exception) -> bytes:

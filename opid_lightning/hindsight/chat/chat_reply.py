@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from opid_lightning.files.json_reading import read_json
 from opid_lightning.hindsight.chat.endpoint_faults import Fault
 
+MOST_TOKENS = 10**12  # of one answer; more is no count
+
 
 @dataclass(frozen=True)
 class ChatReply:
@@ -43,7 +45,7 @@ def read_chat_reply(body: bytes) -> ChatReply | Fault:
 def count(usage: object, name: str) -> int:
     """A token count of the usage that a server reports; 0 where it is missing or no number."""
     number = usage.get(name) if isinstance(usage, dict) else None
-    return number if isinstance(number, int) and number > 0 else 0
+    return number if isinstance(number, int) and 0 < number < MOST_TOKENS else 0
 
 
 def no_completion(body: bytes) -> Fault:

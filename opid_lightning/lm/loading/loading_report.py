@@ -6,15 +6,18 @@ import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from opid_lightning.files.omissions import warn_once
 
 _log = logging.getLogger(__name__)
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 MAX_LISTED = 3
+FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def check_report(path: str, model: torch.nn.Module, report: Mapping[str, Any]) -> None:
@@ -79,6 +82,40 @@ def check_numbers(path: str, model: torch.nn.Module) -> None:
             f"the weights of {path!r} are not finite numbers in {len(bad)} tensors: {listed(bad)}. "
             "The files were saved after training had failed, or were damaged: take earlier ones"
         )
+    check_not_empty(path, model)
+
+
+def check_types(path: str, location: str) -> None:
+    """Raises ValueError for numbers that stand for others, though config.json says nothing of it.
+
+    transformers would take the whole numbers of a quantised matrix for its weights.
+    """
+    found = {}
+    for file in sorted(Path(location).glob("*.safetensors")):
+        with safe_open(file, "pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  # it is no mapping
+                kind = tensors.get_slice(name).get_dtype()
+                if name.endswith("weight") and kind not in FLOATS:
+                    found[f"{name} ({kind})"] = kind
+    if found:
+        raise ValueError(
+            f"the weights of {path!r} are quantised in {len(found)} tensors, and its config.json "
+            f"has no quantization_config: {listed(found)}. A policy trains in float32: take the "
+            "model that they were made from"
+        )
+
+
+def check_not_empty(path: str, model: torch.nn.Module) -> None:
+    """Files whose download was stopped may hold zeros where the rest belongs."""
+    matrices = [(name, weights) for name, weights in model.named_parameters() if weights.ndim > 1]
+    empty = [name for name, weights in matrices if not weights.any()]
+    if not empty:
+        return
+    said = f"{len(empty)} of {len(matrices)} matrices of {path!r} hold zeros alone: {listed(empty)}"
+    ends = (model.get_input_embeddings(), model.get_output_embeddings())  # type: ignore[operator]
+    if any(each is not None and not each.weight.any() for each in ends):
+        raise ValueError(f"{said}. The files are not whole: download or copy them again")
+    warn_once(_log, f"{said}. If it was not saved so, download or copy its files again.")
 
 
 def is_of_a_block(name: str, model: torch.nn.Module) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from opid_lightning.files.omissions import warn_once
-from opid_lightning.lm.loading.loading_report import check_numbers, check_report
+from opid_lightning.lm.loading.loading_report import check_numbers, check_report, check_types
 
 _log = logging.getLogger(__name__)
 # What transformers raises of files that it cannot read, or not make a model of.
@@ -27,6 +28,8 @@ UNREADABLE = (
     ImportError,
     EOFError,
     ZeroDivisionError,
+    IndexError,
+    AssertionError,
     SafetensorError,
     UnpicklingError,
 )
@@ -45,6 +48,7 @@ def read_config(path: str, location: str, options: dict[str, Any]) -> Any:
         _check_entries(path, entries)
     with reading(f"the config.json of {path!r} cannot be used", location):
         config = AutoConfig.from_pretrained(location, trust_remote_code=False, **options)
+    _check_layers(path, config)
     for part in {id(each): each for each in (config, config.get_text_config())}.values():
         _still(part)
     return config
@@ -90,6 +94,16 @@ def _check_entries(path: str, entries: dict[str, Any]) -> None:
         )
 
 
+def _check_layers(path: str, config: Any) -> None:
+    """Without any, all blocks in the files would be parts that the model has no use for."""
+    number = getattr(config.get_text_config(), "num_hidden_layers", 1)
+    if number is not None and number < 1:
+        raise ValueError(
+            f"the config.json of {path!r} has num_hidden_layers={number}, expected at least 1: put "
+            "the config.json there that the weights were saved with"
+        )
+
+
 def _still(config: Any) -> None:
     """Without what makes two forwards differ, or adds terms to a loss that is not ours."""
     for name, value in config.to_dict().items():
@@ -118,6 +132,7 @@ def load_model(path: str, location: str, options: dict[str, Any], config: Any) -
             **options,
         )
     check_report(path, model, report)
+    check_types(path, location)
     check_numbers(path, model)
     if GGUF in options:
         _forget_quantization(model)
@@ -226,13 +241,23 @@ def damage(location: str) -> str:
         with file.open("rb") as opened:
             if opened.read(len(LFS_POINTER)) == LFS_POINTER:
                 return f" ({file} is a pointer of Git LFS: run git lfs pull in its folder)"
+        if said := _damage_of(file):
+            return f" ({file}, {file.stat().st_size:,} bytes, {said})"
+    return ""
+
+
+def _damage_of(file: Path) -> str:
+    """What is wrong with it, and what to do; blank where it is what its name says."""
+    if file.suffix in (".bin", ".json", ".model", ".pt") and not file.stat().st_size:
+        return "is empty: copy or download it again"
+    try:
         if file.suffix == ".safetensors":
-            try:
-                with safe_open(file, "pt"):
-                    pass
-            except SafetensorError:
-                return (
-                    f" ({file}, {file.stat().st_size:,} bytes, is not whole: copy or download it "
-                    "again)"
-                )
+            with safe_open(file, "pt"):
+                pass
+        elif file.suffix == ".json" and not isinstance(json.loads(file.read_bytes()), dict):
+            return "holds no JSON object: copy or download it again"
+    except SafetensorError:
+        return "is not whole: copy or download it again"
+    except (ValueError, RecursionError):
+        return "is no JSON: copy or download it again"
     return ""

@@ -16,6 +16,7 @@ from opid_lightning.types import Policy, TokenIds
 
 _log = logging.getLogger(__name__)
 _CLOSED = re.compile(r"</([A-Za-z][\w-]*)>")
+MARKS_OF_BLANKS = ("\u0120", "\u010a", "\u2581", "</w>", "##")  # of BPE, Unigram and WordPiece
 _MARKUP = re.compile(r"\s*(<[^<>\s]+>)")
 
 
@@ -37,14 +38,24 @@ class CheckedEncoder:
 
         The first call raises ValueError where tokenizer or template do not fit.
         """
-        ids = self.encode(message)
-        if not self._is_checked:
-            self._check(message, ids)
-            self._is_checked = True
+        if self._is_checked:
+            return self.encode(message)
+        try:
+            ids = self.encode(message)
+        except Exception as error:
+            if type(error) is not Exception:  # tokenizers raises no other
+                raise
+            raise ValueError(
+                f"the tokenizer of {_name(self.encode)} cannot encode {message[:40]!r} ...: "
+                f"{error}. Put the tokenizer's files there that the model was saved with"
+            ) from error
+        self._check(message, ids)
+        self._is_checked = True
         return ids
 
     def _check(self, message: str, ids: TokenIds) -> None:
         check_message_is_shown(self.encode, message)
+        check_words_survive(self.encode, message)
         check_tags_survive(self.encode, message)
         check_reply_is_open(self.policy, self.encode.template, ids)
         check_turn_ends(self.encode, self.stop)
@@ -64,6 +75,30 @@ def check_message_is_shown(encode: ChatEncoder, message: str) -> None:
             f"the chat template of {_name(encode)} does not show the message: of "
             f"{message[:80]!r} ... it makes {shown[:160]!r}. It is given texts, not lists of "
             "content parts: have chat_template.jinja write message['content'] as it is"
+        )
+
+
+def check_words_survive(encode: ChatEncoder, message: str) -> None:
+    """Raises ValueError where words are encoded by chance, or read back with marks in them.
+
+    Letters that a tokenizer does not have, or capitals that it makes small, are its own matter.
+    """
+
+    def ids() -> list[int]:
+        return list(encode.tokenizer(message, add_special_tokens=False).input_ids)
+
+    if (first := ids()) != ids():
+        raise ValueError(
+            f"the tokenizer of {_name(encode)} encodes one message in different ways, so that no "
+            "log-prob could be computed twice: remove the dropout from its tokenizer.json"
+        )
+    read = encode.vocabulary.text(first)
+    marks = [mark for mark in MARKS_OF_BLANKS if mark in read and mark not in message]
+    if marks:
+        raise ValueError(
+            f"the tokenizer of {_name(encode)} reads what it encodes with {marks[0]} in it: of "
+            f"{message[:40]!r} it makes {read[:60]!r}, and no action would be understood. Put the "
+            "decoder into its tokenizer.json with which it was saved"
         )
 
 

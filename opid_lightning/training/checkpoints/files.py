@@ -62,7 +62,9 @@ class CheckpointFiles(TorchCheckpointIO):
         try:
             if "://" not in str(path):
                 check_whole(Path(path))
-            return super().load_checkpoint(path, map_location, weights_only=True)
+            checkpoint = super().load_checkpoint(path, map_location, weights_only=True)
+            check_form(checkpoint)
+            return checkpoint
         except UNREADABLE as error:
             raise ValueError(f"{why_unreadable(path, error)} {ADVICE}") from error
 
@@ -90,13 +92,31 @@ def plain_values(path: str | Path) -> dict[str, Any]:
 def load_plain(path: Path) -> Any:
     """Weights and plain values, memory-mapped on the CPU; refuses anything that could run code."""
     check_plain_values(path)
-    return torch.load(content(path), map_location="cpu", mmap=True, weights_only=True)
+    values = torch.load(content(path), map_location="cpu", mmap=True, weights_only=True)
+    check_form(values)
+    return values
+
+
+class ForeignError(Exception):
+    """A file that torch reads, and `fit` did not write."""
+
+
+def check_form(values: object) -> None:
+    """Raises ForeignError for what no training of Lightning's wrote."""
+    if not isinstance(values, dict):
+        raise ForeignError(f"it holds a {type(values).__name__}")
+    try:
+        is_known = isinstance(progress(values)["processed"], int)
+    except (LookupError, TypeError):
+        is_known = False
+    if not is_known:
+        held = ", ".join(map(str, list(values)[:MAX_LISTED])) or "nothing"
+        raise ForeignError(f"it lacks the loops of a training, and holds {held}")
 
 
 # Refused or broken for torch.load; of something else than a run.
-UNREADABLE = (
-    DamagedError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError,
-)  # fmt: skip
+UNREADABLE = (DamagedError, ForeignError, pickle.UnpicklingError, RuntimeError, EOFError)
+MAX_LISTED = 4
 ADVICE = "Resume from another one, or with ckpt_path=last from the newest that can be read."
 
 
@@ -107,6 +127,11 @@ def why_unreadable(path: str | Path, error: Exception) -> str:
         return (
             f"The checkpoint {path} is not read: it holds more than weights and plain values, "
             f"which could run any code, or it is none at all ({reason})."
+        )
+    if isinstance(error, ForeignError):
+        return (
+            f"The file {path} is no checkpoint of a run ({reason}). Weights alone are loaded by "
+            "policy.path=FOLDER, in Hugging Face format."
         )
     return f"The checkpoint {path} is damaged ({reason})."
 

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from opid_lightning.lm.merged_weights import base_tensors
 from opid_lightning.lm.policy import PolicySource
 from opid_lightning.types import Policy
@@ -48,3 +50,17 @@ def what_changed(checkpoint: Mapping[str, Any], own: Mapping[str, str]) -> str:
         f"policy.path is {own['path']} (was {found['path']}): the weights are the checkpoint's, "
         "and the reference policy, if there is one, is the one of that name."
     )
+
+
+def load_weights(
+    model: torch.nn.Module, weights: Mapping[str, torch.Tensor], strict: bool, assign: bool
+) -> Any:
+    """Raises ValueError for those of another architecture, whose checkpoint does not say so."""
+    try:
+        return model.load_state_dict(weights, strict=strict, assign=assign)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:]]
+        raise ValueError(
+            f"The checkpoint holds the weights of another policy ({len(lines)} complaints, the "
+            f"first: {lines[0] if lines else error}). Set policy.path, or model, to that of its run"
+        ) from error

@@ -14,12 +14,14 @@ from opid_lightning.training.loggers import pending_row, resume_logging
 if TYPE_CHECKING:
     from opid_lightning.training.module import OPIDModule
 
+ROW = "pending_row"  # in a checkpoint: of the metrics, which later callbacks complete
+
 
 def records_of(module: OPIDModule, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What a run that resumes from the checkpoint has to know, by name."""
     return {
         policy_record.KEY: module.policy_record,
-        "pending_row": pending_row(module.trainer, checkpoint),
+        ROW: pending_row(module.trainer, checkpoint),
         optimizer_record.KEY: optimizer_record.record_of(
             module.trainer.optimizers[0], module.optimizer_settings
         ),
@@ -33,6 +35,11 @@ def records_of(module: OPIDModule, checkpoint: dict[str, Any]) -> dict[str, Any]
 def check_run_resumes(module: OPIDModule, checkpoint: Mapping[str, Any]) -> None:
     """Raises where `fit` cannot go on from it."""
     assert module.run_end is not None
+    if not isinstance(checkpoint.get(ROW), dict):
+        raise ValueError(
+            "The checkpoint is none that fit wrote: it lacks the last row of the metrics. Name one "
+            "of a run's folder, or start a new run from its weights by policy.path=FOLDER."
+        )
     check_resumes(checkpoint, module.trainer.max_epochs, module.run_end.max_steps)
     if found := optimizer_record.record_in(checkpoint):
         optimizer_record.check_continues(found, own_optimizer(module), module.optimizer)
@@ -58,7 +65,7 @@ def resume(module: OPIDModule, checkpoint: Mapping[str, Any]) -> None:
         notes.append(optimizer_record.what_changed(found, own_optimizer(module)))
     for note in filter(None, notes):
         rank_zero_info(note)
-    resume_logging(trainer, checkpoint["pending_row"], checkpoint["global_step"] - 1)
+    resume_logging(trainer, checkpoint[ROW], checkpoint["global_step"] - 1)
 
 
 def resumed_evaluation(module: OPIDModule, checkpoint: Mapping[str, Any]) -> str:

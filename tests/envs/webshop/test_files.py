@@ -6,14 +6,17 @@ import json
 import shutil
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from opid_lightning.envs.webshop import WebShop
+from opid_lightning.envs.webshop.goals import num_goals
 from opid_lightning.envs.webshop.products.catalogue import Catalogue
 from opid_lightning.envs.webshop.products.product import MalformedItemError, Product, product_from
+from opid_lightning.envs.webshop.products.splits import split_goals
 from tests.envs.webshop.shop import DRESS, LAMP, SHIRT, attributes, items, wishes, write_shop
 
 
@@ -192,6 +195,48 @@ def test_half_characters_are_read_as_u_fffd_and_said(
     env = WebShop(**write_shop(tmp_path, products=[*items(), odd]))
     assert env._catalogue.products.get("HALF").title == "a \ufffd b"
     assert "lone surrogates in 1 items (such as item 4) are read as U+FFFD" in caplog.text
+
+
+MANY = {f"option {number}": [{"value": str(n)} for n in range(12)] for number in range(30)}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"customization_options": MANY}, r"has options with 2.37e\+32 combinations, .*100,000"),
+        ({"name": " "}, "has no asin or no name"),
+        ({"pricing": "1 or " * 3000}, r"^.{,120}$"),
+        ({"pricing": {"a": "1" * 3000}}, r"^.{,120}$"),
+    ],
+)
+def test_a_product_that_no_shop_can_show_is_malformed(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(MalformedItemError, match=said):
+        product_from({**items()[0], **change}, {}, [])
+
+
+def test_as_many_combinations_as_are_allowed_make_goals_in_time() -> None:
+    options = {name: [{"value": str(n)} for n in range(10)] for name in "abcde"}
+    product = product_from(
+        {**items()[0], "customization_options": options}, attributes()[SHIRT], []
+    )
+    assert num_goals(product, "synthetic") == 100_000
+    assert sum(len(part) for part in astuple(split_goals(product.id, 100_000))) == 100_000
+
+
+def test_an_instruction_that_is_no_text_is_malformed() -> None:
+    about = {"instruction": ["Find a shirt"], "instruction_attributes": ["red"]}
+    with pytest.raises(MalformedItemError, match="instruction of type list, expected a text"):
+        product_from(items()[0], about, [])
+
+
+def test_of_two_ids_that_differ_in_case_one_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    env = WebShop(
+        **write_shop(tmp_path, products=[*items(), {**items()[0], "asin": SHIRT.lower()}])
+    )
+    assert names(env) == [SHIRT, DRESS, LAMP]
+    assert "1 with the asin of an earlier one" in caplog.text
 
 
 @pytest.mark.parametrize("wish", [None, 3, "a shirt", ["a shirt"], {"instruction": 3}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +19,8 @@ from opid_lightning.files.json_reading import (
 )
 
 _LISTS = ("data", "questions", "passages", "rows")  # under which an object holds the list
+_OF_A_ROW = ("question", "contents", "text")  # what holds one of these is no such object
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_objects(file: io.BufferedReader) -> Iterator[tuple[int, Any]]:
@@ -26,19 +29,35 @@ def read_objects(file: io.BufferedReader) -> Iterator[tuple[int, Any]]:
     TOO_DEEP stands for one that nests too deeply.
     """
     begin = file.peek().lstrip(b"\xef\xbb\xbf \t\r\n")
+    if begin.startswith(_UTF_16):
+        raise BadMemberError(1, "the file is in UTF-16, expected UTF-8")
     if begin[:1] == b"[":
         yield from enumerate(list_items(file), start=1)
         return
-    lines = enumerate(file, start=1)
-    first = next(((number, line) for number, line in lines if _is_said(line)), None)
+    lines = ((number, line) for number, line in enumerate(file, start=1) if _is_said(line))
+    first = next(lines, None)
     if first is None:
         return
-    listed = _listed(first[1], file)
-    if listed is not None:
-        yield from enumerate(listed, start=1)
+    goes_on = first[1].strip(b"\xef\xbb\xbf \t\r\n") == b"{"
+    second = None if goes_on else next(lines, None)
+    if second is None:
+        yield from enumerate(_rows_of(first[1] + file.read()), start=1)
         return
-    yield first[0], _parsed(*first)
-    yield from ((number, _parsed(number, line)) for number, line in lines if _is_said(line))
+    for number, line in itertools.chain([first, second], lines):
+        yield number, _parsed(number, line)
+
+
+def _rows_of(text: bytes) -> list[Any]:
+    """Those of a file that is one object: of the list in it, or the object itself."""
+    try:
+        document: Any = json.loads(text)  # in which each row may nest as deeply as one on a line
+    except RecursionError:
+        return list(inner_items(io.BytesIO(text), _LISTS)) or [TOO_DEEP]
+    except ValueError:
+        return [_parsed(1, text)]
+    rows = _list_in(document)
+    rows = [document] if rows is None else rows
+    return [TOO_DEEP if is_too_deep(row) else row for row in rows]
 
 
 def _is_said(line: bytes) -> bool:
@@ -54,24 +73,11 @@ def _parsed(number: int, line: bytes) -> Any:
         raise BadMemberError(number, f"{error}. It begins with {line[:60]!r}") from error
 
 
-def _listed(line: bytes, rest: io.BufferedReader) -> list[Any] | None:
-    """The list in a file that is one object, on one line or on many; None where rows follow."""
-    is_document = line.strip(b"\xef\xbb\xbf \t\r\n") == b"{"  # so the object goes on
-    text = line + rest.read() if is_document else line
-    try:
-        document: Any = json.loads(text)  # in which each row may nest as deeply as one on a line
-    except RecursionError:
-        found = list(inner_items(io.BytesIO(text), _LISTS))
-        return found or ([TOO_DEEP] if is_document else None)
-    except ValueError:
-        document = _parsed(1, text) if is_document else None
-    rows = _list_in(document) or ([document] if is_document else None)
-    return rows and [TOO_DEEP if is_too_deep(row) else row for row in rows]
-
-
 def _list_in(document: Any) -> list[Any] | None:
-    if isinstance(document, dict):
-        for key, value in document.items():
-            if key.lower() in _LISTS and isinstance(value, list):
-                return value
+    """None where the document is a row itself, whatever lists it holds."""
+    if not isinstance(document, dict) or any(key.lower() in _OF_A_ROW for key in document):
+        return None
+    for key, value in document.items():
+        if key.lower() in _LISTS and isinstance(value, list):
+            return value
     return None

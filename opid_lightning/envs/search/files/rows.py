@@ -25,6 +25,7 @@ _EXPECTED = (
     "Expected a .parquet, .jsonl or .json file, the latter two also with "
     f"{', '.join(COMPRESSIONS)} after it: one row an object, one JSON object a line, or a JSON list"
 )
+_MOST_NAMES = 12  # of fields in a message
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,13 @@ class Row:
         """Where the row is, as messages name it."""
         return f"row {self.number} of {self.path}"
 
+    @property
+    def held(self) -> str:
+        """The names of its fields, at most `_MOST_NAMES` of them, for messages."""
+        names = list(map(str, self.values))
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        return f"it holds {', '.join(names[:_MOST_NAMES]) or 'nothing'}{more}"
+
 
 def read_rows(path: Path, left_out: Omissions) -> Iterator[Row]:
     """All rows, in clean text. Raises ValueError where the file cannot be read so.
@@ -48,7 +56,8 @@ def read_rows(path: Path, left_out: Omissions) -> Iterator[Row]:
     become U+FFFD, which is counted and reported.
     """
     if not path.is_file():
-        raise ValueError(f"there is no file {path}. {_EXPECTED}")
+        found = f"{path} is no file" if path.exists() else f"there is no file {path}"
+        raise ValueError(f"{found}. {_EXPECTED}")
     for number, values in clean_members(_shallow(path, left_out), path, "row"):
         if not isinstance(values, dict):
             raise ValueError(f"row {number} of {path} is no JSON object: {values!r:.60}")

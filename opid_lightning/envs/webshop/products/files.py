@@ -57,7 +57,7 @@ class OriginalFiles:
                 except MalformedItemError as error:
                     left_out.add("malformed", error)
                     continue
-                seen.add(product.id)
+                seen.add(product.id.lower())
                 yield product
         if not seen:
             raise ValueError(f"{self.products} holds no products: {left_out}. See docs/webshop.md")
@@ -65,12 +65,13 @@ class OriginalFiles:
 
 
 def _reason_to_drop(item: Any, seen: set[str]) -> str:
+    """Of two ids that differ in case alone, clicks would find the first."""
     if item is TOO_DEEP:
         return str(TOO_DEEP)
     asin = item.get("asin") if isinstance(item, dict) else None
     if not isinstance(asin, str) or asin == "nan" or len(asin) > MAX_ID_LENGTH:
         return f"without an asin of at most {MAX_ID_LENGTH} characters"
-    return "with the asin of an earlier one" if asin in seen else ""
+    return "with the asin of an earlier one" if asin.lower() in seen else ""
 
 
 def find_files(

@@ -25,9 +25,9 @@ def read_prices(value: Any) -> tuple[float, ...]:
     elif isinstance(value, str):
         prices = _from_text(value)
     else:
-        raise ValueError(f"{value!r} is no price")
+        raise ValueError(f"{value!r:.60} is no price")
     if not all(0 <= price < math.inf for price in prices):
-        raise ValueError(f"{value!r} is no price")
+        raise ValueError(f"{value!r:.60} is no price")
     return prices
 
 
@@ -47,7 +47,7 @@ def _from_text(text: str) -> tuple[float, ...]:
     if amounts := [float(amount[0]) for amount in found if amount][:2]:
         return tuple(amounts)
     if any(character.isdigit() for character in text):
-        raise ValueError(f"{text!r} is no price")
+        raise ValueError(f"{text!r:.60} is no price")
     return ()  # "Currently unavailable"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +14,7 @@ from opid_lightning.envs.webshop.products.prices import read_prices
 NO_PRICE = 100.0  # of products without one, as in the original
 NO_ATTRIBUTES = ("DUMMY_ATTR",)  # which is what the original says
 LEVEL_MARK = "\u203a"  # between the levels of a product category
+MAX_COMBINATIONS = 100_000  # of a product's options; of the original 1,000 none has over 558
 MAX_ID_LENGTH = 10  # products with longer ones are left out, as in the original
 
 
@@ -96,13 +98,14 @@ def product_from(item: Any, about: Mapping[str, Any] | None, wishes: Sequence[An
     """
     if not isinstance(item, Mapping):
         raise MalformedItemError(f"an item is {type(item).__name__}, expected an object")
-    if not isinstance(item.get("name"), str) or not _text(item, "asin"):
+    name = item.get("name")
+    if not isinstance(name, str) or not name.strip() or not _text(item, "asin"):
         raise MalformedItemError(f"item {item.get('asin')!r} has no asin or no name")
     bullets = item.get("small_description") or ()
     about = about or {}
     return Product(
         id=_text(item, "asin"),
-        title=item["name"],
+        title=name,
         category=_text(item, "category"),
         query=_text(item, "query").lower().strip(),
         product_category=_text(item, "product_category"),
@@ -129,7 +132,7 @@ def _text(item: Mapping[str, Any], name: str) -> str:
 
 def _texts(item: Mapping[str, Any], values: Any) -> tuple[str, ...]:
     if not isinstance(values, list | tuple) or not all(isinstance(v, str) for v in values):
-        raise MalformedItemError(f"item {item.get('asin')!r} has {values!r}, expected texts")
+        raise MalformedItemError(f"item {item.get('asin')!r} has {values!r:.80}, expected texts")
     return tuple(values)
 
 
@@ -143,37 +146,47 @@ def _prices(item: Mapping[str, Any]) -> tuple[float, ...]:
 def _options(item: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     given = item.get("customization_options") or {}
     if not isinstance(given, Mapping):
-        raise MalformedItemError(f"item {item.get('asin')!r} has options {given!r}")
-    return {
+        raise MalformedItemError(f"item {item.get('asin')!r} has options {given!r:.80}")
+    options = {
         name.lower(): tuple(_value(item, content) for content in _contents(item, contents))
         for name, contents in given.items()
         if contents is not None
     }
+    # Each is a goal, and to split those of one product all of them are listed.
+    combinations = math.prod(map(len, options.values()))
+    if combinations > MAX_COMBINATIONS:
+        raise MalformedItemError(
+            f"item {item.get('asin')!r} has options with {combinations:.3g} combinations, "
+            f"expected at most {MAX_COMBINATIONS:,}"
+        )
+    return options
 
 
 def _contents(item: Mapping[str, Any], contents: Any) -> list[Any]:
     if not isinstance(contents, list):
-        raise MalformedItemError(f"item {item.get('asin')!r} has {contents!r}, expected options")
+        raise MalformedItemError(
+            f"item {item.get('asin')!r} has {contents!r:.80}, expected options"
+        )
     return contents
 
 
 def _value(item: Mapping[str, Any], content: Any) -> str:
     value = content.get("value") if isinstance(content, Mapping) else None
     if not isinstance(value, str):
-        raise MalformedItemError(f"item {item.get('asin')!r} has an option value {content!r}")
+        raise MalformedItemError(f"item {item.get('asin')!r} has an option value {content!r:.80}")
     return value.strip().replace("/", " | ").lower()
 
 
 def _synthetic_wish(item: Mapping[str, Any], about: Mapping[str, Any]) -> Wish | None:
     """None where there is no instruction, or it has no attributes to ask for."""
     attributes = _texts(item, about.get("instruction_attributes") or ())
-    instruction = about.get("instruction")
-    return Wish(str(instruction), attributes) if instruction and attributes else None
+    instruction = _text({**about, "asin": item.get("asin")}, "instruction")
+    return Wish(instruction, attributes) if instruction and attributes else None
 
 
 def _human_wish(item: Mapping[str, Any], wish: Any) -> Wish:
     if not isinstance(wish, Mapping):
-        raise MalformedItemError(f"item {item.get('asin')!r} has the wish {wish!r}")
+        raise MalformedItemError(f"item {item.get('asin')!r} has the wish {wish!r:.80}")
     return Wish(
         _text({**wish, "asin": item.get("asin")}, "instruction"),
         _texts(item, wish.get("instruction_attributes") or ()),
