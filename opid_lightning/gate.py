@@ -69,7 +69,7 @@ class Gate:
             return [self.task(task, split) for task in answer]
 
     def session(self, answer: _Session) -> _Session:
-        """Raises ValueError for one that lacks a method."""
+        """What `open` returned, with all methods of a session."""
         lacks = [name for name in _OF_A_SESSION if not callable(getattr(answer, name, None))]
         if lacks:
             raise ValueError(

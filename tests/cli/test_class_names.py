@@ -35,6 +35,7 @@ def _beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("analyst.class_path=my_mentors.Mentr", "has no attribute 'Mentr'. Did you mean 'Mentor'?"),
         ("analyst.class_path=my_mentors.Qq", "no attribute 'Qq'. There are: Mentor, Teacher."),
+        ("method.rule.class_path=opid_lightning.Aditive", "Did you mean 'Additive'?"),
         ("sampler.class_path=my_mentors.Fractoin", "Did you mean 'Fraction'?"),
         ("env.class_path=my_mentor.Mentor", "'my_mentor'. Did you mean 'my_mentors'?"),
         ("env.class_path=imports_more.World", "No module named 'no_such_package', which "

@@ -56,7 +56,8 @@ def classes_of(module_name: str, like: str) -> set[str]:
 
 
 def public_classes(module: ModuleType) -> Iterator[tuple[str, type]]:
-    """The classes that a module shows, imported ones among them."""
-    for name, value in vars(module).items():
+    """The classes that a module shows, imported ones and those loaded on use among them."""
+    for name in dir(module):
+        value = getattr(module, name, None)
         if isinstance(value, type) and not name.startswith("_"):
             yield name, value

@@ -43,7 +43,7 @@ class Row:
 
     @property
     def held(self) -> str:
-        """The names of its fields, for messages."""
+        """The names of its fields, at most `_MOST_NAMES` of them, for messages."""
         names = list(map(str, self.values))
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         return f"it holds {', '.join(names[:_MOST_NAMES]) or 'nothing'}{more}"
