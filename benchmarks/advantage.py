@@ -18,9 +18,8 @@ from torch import Tensor
 
 from opid_lightning.lm.forward.layouts import pad_sequences
 from opid_lightning.lm.forward.logprobs import response_logprobs
-from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.advantage import Advantage, discounted_returns
 from opid_lightning.method.method import Method
-from opid_lightning.method.returns import discounted_returns
 from opid_lightning.method.rules.additive import Additive
 from opid_lightning.types import (
     Action,

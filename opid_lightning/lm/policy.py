@@ -22,7 +22,7 @@ from opid_lightning.lm.loading.model_loading import (
     reading,
 )
 from opid_lightning.lm.lora import LoRA, adapt
-from opid_lightning.lm.text.chat_template import ChatTemplate
+from opid_lightning.lm.text.chat import ChatTemplate
 from opid_lightning.lm.text.vocabulary import Vocabulary
 from opid_lightning.types import Policy
 from opid_lightning.value_checks import LARGEST_SEED, check_range

@@ -7,23 +7,106 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from opid_lightning.method.groups import Deviation, first_rows, group_means, number_groups
-from opid_lightning.method.outcome import (
-    GroupNormalisation,
-    Normalise,
-    SingleMember,
-    episode_scores,
-    penalties,
+from opid_lightning.method.groups import (
+    Deviation,
+    first_rows,
+    group_deviations,
+    group_means,
+    number_groups,
+    state_groups,
 )
-from opid_lightning.method.returns import discounted_returns
 from opid_lightning.method.rows import Rows
-from opid_lightning.method.state_groups import state_groups
 from opid_lightning.protocols import GAMMA
 from opid_lightning.types import RowAdvantages, ScoredStep
 from opid_lightning.value_checks import check_range, check_words
+
+
+def discounted_returns(
+    rewards: Float[Tensor, " B"], trajectories: Sequence[Hashable], gamma: float
+) -> Float[Tensor, " B"]:
+    """`G_t = r_t + gamma * G_{t+1}` along each trajectory, whose rows stand in playing order.
+
+    Rows of different trajectories may be mixed. All trajectories are walked backwards at once,
+    so the number of tensor operations is the length of the longest.
+    """
+    returns = rewards.clone()
+    for rows, next_rows in _layers(trajectories):
+        returns[rows] = rewards[rows] + gamma * returns[next_rows]
+    return returns
+
+
+def _layers(trajectories: Sequence[Hashable]) -> list[tuple[list[int], list[int]]]:
+    """Rows by the number of steps after them, from 1 on, each beside the row that follows."""
+    next_row: dict[Hashable, int] = {}
+    depth: dict[Hashable, int] = {}
+    layers: list[tuple[list[int], list[int]]] = []
+    for row in range(len(trajectories) - 1, -1, -1):
+        trajectory = trajectories[row]
+        if trajectory in next_row:
+            depth[trajectory] = depth.get(trajectory, -1) + 1
+            if depth[trajectory] == len(layers):
+                layers.append(([], []))
+            layers[depth[trajectory]][0].append(row)
+            layers[depth[trajectory]][1].append(next_row[trajectory])
+        next_row[trajectory] = row
+    return layers
+
+
+Normalise = Literal["mean", "mean_std"]
+SingleMember = Literal["zero", "raw"]
+
+
+@dataclass(frozen=True)
+class GroupNormalisation:
+    """`(score - mean) / (std + epsilon)` over the row's group, or `score - mean`."""
+
+    normalise: Normalise
+    deviation: Deviation
+    single_member: SingleMember  # of a group of one: advantage 0, or the score as it is
+    epsilon: float
+
+    def __call__(
+        self,
+        scores: Float[Tensor, " B"],
+        groups: Int[Tensor, " B"],
+        counted: Bool[Tensor, " B"] | None = None,
+        compared: Float[Tensor, " B"] | None = None,
+    ) -> Float[Tensor, " B"]:
+        """Only `counted` rows enter the statistics, with the score `compared` where it is another.
+
+        Every group has at least one.
+        """
+        # In float32 the mean of equal scores can miss them by one ulp, which dividing by
+        # epsilon would blow up.
+        values = scores.double()
+        chosen = slice(None) if counted is None else counted
+        entering = values if compared is None else compared.double()
+        sizes, means, deviations = group_deviations(
+            entering[chosen], groups[chosen], self.deviation
+        )
+        is_single = sizes == 1
+        if self.single_member == "raw":
+            means = means.masked_fill(is_single, 0.0)
+        centred = values - means[groups]
+        if self.normalise == "mean_std":
+            deviations = deviations.masked_fill(is_single, 1.0)
+            centred = centred / (deviations[groups] + self.epsilon)
+        return centred.to(scores.dtype)
+
+
+def episode_scores(
+    rewards: Float[Tensor, " B"], lengths: Float[Tensor, " B"], divide_by_length: bool
+) -> Float[Tensor, " B"]:
+    """The score of each row: the reward of its whole episode, or that a step."""
+    return rewards / lengths if divide_by_length else rewards
+
+
+def penalties(is_valid: Float[Tensor, " B"], coefficient: float) -> Float[Tensor, " B"]:
+    """What each row loses for an invalid action."""
+    return coefficient * (1.0 - is_valid)
 
 
 @dataclass(frozen=True)

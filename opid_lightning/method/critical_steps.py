@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from opid_lightning.method.groups import group_deviations
-from opid_lightning.method.returns import discounted_returns
-from opid_lightning.method.state_groups import state_groups
+from opid_lightning.method.advantage import discounted_returns
+from opid_lightning.method.groups import group_deviations, state_groups
 from opid_lightning.types import Trajectory
 from opid_lightning.value_checks import check_range
 

@@ -10,10 +10,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from opid_lightning.method.losses.aggregation import Aggregation, aggregate
-from opid_lightning.method.losses.kl import KLEstimator, kl_estimates
-from opid_lightning.method.losses.mismatch import Mismatch, MismatchCorrection, mismatch_weights
-from opid_lightning.method.losses.surrogate import Surrogate, gspo_surrogate, ppo_surrogate
+from opid_lightning.method.loss_terms import (
+    Aggregation,
+    KLEstimator,
+    Mismatch,
+    MismatchCorrection,
+    Surrogate,
+    aggregate,
+    gspo_surrogate,
+    kl_estimates,
+    mismatch_weights,
+    ppo_surrogate,
+)
 from opid_lightning.method.rules.checks import check_numbers, check_shape
 from opid_lightning.method.rules.rule import Rule
 from opid_lightning.types import Batch
@@ -52,7 +60,7 @@ class Loss:
     kl_estimator: KLEstimator = "k3"  # estimator of the KL from sampled tokens
     entropy_weight: float = 0.0  # weight of the entropy bonus
     policy_weight: float = 1.0  # weight of the surrogate; 0 trains on the other terms alone
-    # Where the sampler is another engine than the trainer (method/losses/mismatch.py). The ratio of
+    # Where the sampler is another engine than the trainer (method/loss_terms.py). The ratio of
     # the surrogate is to the trainer's own old log-probs in any case.
     mismatch: MismatchCorrection = "none"
     mismatch_cap: float = 2.0  # bound of the importance weights of `mismatch`

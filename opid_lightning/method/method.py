@@ -6,16 +6,56 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from opid_lightning.method.rows import Rows, check_logprobs
 from opid_lightning.method.rules.checks import check_numbers, check_shape, check_weights
 from opid_lightning.method.rules.rule import Rule
-from opid_lightning.method.skill_advantage import skill_advantages
 from opid_lightning.types import SKILL_LEVELS, RowAdvantages, Sample, ScoredStep, SkillLevel
 from opid_lightning.value_checks import check_range
+
+
+def skill_advantages(
+    skill_logprobs: Float[Tensor, "*_"],
+    old_logprobs: Float[Tensor, "*_"],
+    mask: Shaped[Tensor, "*_"] | None,
+    normalise: bool = False,
+    clip: float | None = None,
+    epsilon: float = 1e-6,
+) -> Float[Tensor, "*_"]:
+    """`delta = skill - old` where the mask is set, then normalised, then clipped; else 0.
+
+    Without a mask, all tokens are selected.
+    """
+    shapes = {tuple(x.shape) for x in (skill_logprobs, old_logprobs, mask) if x is not None}
+    if len(shapes) > 1:
+        raise ValueError(
+            "log-probs with the skill, log-probs without it, and their mask must have one shape, "
+            f"got {sorted(shapes)}"
+        )
+    advantages = (skill_logprobs - old_logprobs).detach()
+    if mask is not None:
+        advantages = advantages * mask
+    if normalise:
+        advantages = _normalise(advantages, mask, epsilon)
+    return advantages if clip is None else advantages.clamp(-clip, clip)
+
+
+def _normalise(
+    advantages: Float[Tensor, "*_"], mask: Shaped[Tensor, "*_"] | None, epsilon: float
+) -> Float[Tensor, "*_"]:
+    """Mean 0 and population deviation 1 over the selected tokens of all rows."""
+    is_selected = torch.ones_like(advantages, dtype=torch.bool) if mask is None else mask.bool()
+    selected = advantages[is_selected]
+    if not len(selected):
+        return advantages
+    centred = advantages - selected.mean()
+    deviation = selected.std(correction=0)
+    if deviation > epsilon:
+        centred = centred / (deviation + epsilon)
+    return torch.where(is_selected, centred, advantages)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.advantage import Advantage, discounted_returns, episode_scores, penalties
 from opid_lightning.method.critical_steps import CriticalSteps
-from opid_lightning.method.groups import number_groups
-from opid_lightning.method.outcome import episode_scores, penalties
-from opid_lightning.method.returns import discounted_returns
-from opid_lightning.method.skill_advantage import skill_advantages
-from opid_lightning.method.state_groups import state_groups
+from opid_lightning.method.groups import number_groups, state_groups
+from opid_lightning.method.method import skill_advantages
 
 Inputs = Mapping[str, Any]
 Outputs = dict[str, Any]

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from opid_lightning.method.advantage import Advantage
+from opid_lightning.method.groups import describe_group_sizes
 from opid_lightning.method.method import Method
 from opid_lightning.method.rules.additive import Additive
-from opid_lightning.method.state_groups import describe_group_sizes
 from opid_lightning.types import Sample, SkillLevel
 from tests.golden.adapters_advantage import Inputs, Outputs, groups_of, reference, spread
 from tests.golden.scored_rows import placed, scored_rows

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from opid_lightning.method.loss import Loss
-from opid_lightning.method.losses.aggregation import aggregate, token_mean
-from opid_lightning.method.losses.kl import kl_estimates
-from opid_lightning.method.losses.surrogate import importance_ratio
+from opid_lightning.method.loss_terms import aggregate, importance_ratio, kl_estimates, token_mean
 from opid_lightning.method.rules.distillation import Distillation
 from opid_lightning.types import Batch
 from tests.method.batches import batch_of, totals_of_rows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from opid_lightning.method.losses.aggregation import aggregate
+from opid_lightning.method.loss_terms import aggregate
 from opid_lightning.method.rules.rlsd import RLSD
 from opid_lightning.method.rules.rule import Rule
 from opid_lightning.method.rules.sdar import SDAR

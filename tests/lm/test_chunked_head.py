@@ -19,9 +19,14 @@ from transformers import (
     PretrainedConfig,
 )
 
-from opid_lightning.lm.forward.chunked_head import ChunkedLogProbs, Targets
 from opid_lightning.lm.forward.layouts import merge_sequences, pad_sequences
-from opid_lightning.lm.forward.logprobs import forward, from_logits, response_logprobs
+from opid_lightning.lm.forward.logprobs import (
+    ChunkedLogProbs,
+    Targets,
+    forward,
+    from_logits,
+    response_logprobs,
+)
 
 NUM_POSITIONS, NUM_HIDDEN, NUM_WORDS = 7, 5, 11
 POSITIONS = torch.tensor([0, 1, 1, 6, 3, 2, 6])  # two have two successors, two have none

@@ -16,8 +16,7 @@ from opid_lightning.lm.forward.padded_words import num_words, padded_ids
 from opid_lightning.lm.policy import PolicySource, frozen_copy, load_policy
 from opid_lightning.lm.text.chat import encode_chat
 from opid_lightning.method.scoring import logprobs_of
-from opid_lightning.sampling.hf.hugging_face import HuggingFace
-from opid_lightning.sampling.hf.replica import blank
+from opid_lightning.sampling.hf.hugging_face import HuggingFace, blank
 from opid_lightning.types import Policy, SampleRequest
 from tests.lm.brought import TINY, drawn
 

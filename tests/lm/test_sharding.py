@@ -26,7 +26,7 @@ from opid_lightning.lm.sharding import (
     whole_tensors,
     wrap,
 )
-from opid_lightning.sampling.hf.replica import computing_device, unsharded
+from opid_lightning.sampling.hf.hugging_face import computing_device, unsharded
 from opid_lightning.types import Policy
 
 SIZES: dict[str, Any] = {

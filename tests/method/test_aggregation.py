@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.method.losses.aggregation import AGGREGATIONS, aggregate, token_mean
+from opid_lightning.method.loss_terms import AGGREGATIONS, aggregate, token_mean
 from opid_lightning.types import Totals
 
 VALUES = torch.tensor([[1.0, 2.0, 3.0], [10.0, 50.0, 70.0]])

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from opid_lightning.method.losses.kl import KL_ESTIMATORS, kl_estimates
+from opid_lightning.method.loss_terms import KL_ESTIMATORS, kl_estimates
 
 LOGPROBS = torch.tensor([[-1.0, -3.0]])
 REFERENCE = torch.tensor([[-2.0, -2.5]])  # differences 1 and -0.5

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opid_lightning.method.loss import Loss
-from opid_lightning.method.losses.aggregation import AGGREGATIONS
+from opid_lightning.method.loss_terms import AGGREGATIONS
 from opid_lightning.method.rules.distillation import Distillation
 from opid_lightning.method.rules.rule import Rule
 from tests.method.batches import batch_of, random_rows, select, totals_of_rows

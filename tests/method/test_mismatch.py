@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from opid_lightning.method.loss import Loss
-from opid_lightning.method.losses.mismatch import mismatch_weights
+from opid_lightning.method.loss_terms import mismatch_weights
 from tests.method.batches import batch_of, random_rows, totals_of_rows
 
 OLD = torch.tensor([[0.0, 0.0, 0.0, 0.0]]).double() - 1

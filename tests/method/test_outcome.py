@@ -3,8 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opid_lightning.method.advantage import GroupNormalisation, episode_scores, penalties
 from opid_lightning.method.groups import first_rows, number_groups
-from opid_lightning.method.outcome import GroupNormalisation, episode_scores, penalties
 
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.floats(-10, 10, width=32)), min_size=1)
 

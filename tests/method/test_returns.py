@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.method.returns import discounted_returns
+from opid_lightning.method.advantage import discounted_returns
 
 REWARDS = st.lists(st.tuples(st.integers(0, 4), st.floats(-10, 10)), max_size=40)
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from opid_lightning.method.skill_advantage import skill_advantages
+from opid_lightning.method.method import skill_advantages
 
 OLD = torch.tensor([[-1.0, -2.0, -3.0], [-1.0, -1.0, -1.0]])
 SKILL = OLD + torch.tensor([[1.0, 3.0, 9.0], [5.0, -7.0, 9.0]])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opid_lightning.method.state_groups import describe_group_sizes, state_groups
+from opid_lightning.method.groups import describe_group_sizes, state_groups
 
 TEXTS = st.lists(st.text("ab ", max_size=8), max_size=12)
 

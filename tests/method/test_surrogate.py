@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from opid_lightning.method.losses.kl import kl_estimates
-from opid_lightning.method.losses.surrogate import gspo_surrogate, ppo_surrogate
+from opid_lightning.method.loss_terms import gspo_surrogate, kl_estimates, ppo_surrogate
 from opid_lightning.method.rules.distillation import Distillation
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from opid_lightning.files.omissions import warn_once
 from opid_lightning.lm.policy import stop_ids
-from opid_lightning.lm.text.chat import ChatEncoder
-from opid_lightning.lm.text.chat_template import TODAY, ChatTemplate
+from opid_lightning.lm.text.chat import TODAY, ChatEncoder, ChatTemplate
 from opid_lightning.types import Policy, TokenIds
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from opid_lightning.method.losses.surrogate import importance_ratio
+from opid_lightning.method.loss_terms import importance_ratio
 from opid_lightning.method.rules.rule import Rule
 from opid_lightning.value_checks import check_range, check_words
 

@@ -1,4 +1,4 @@
-"""Sampling from the policy itself, in this process."""
+"""Sampling with Hugging Face models in the trainer's process."""
 
 from __future__ import annotations
 
@@ -9,15 +9,59 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from opid_lightning.lm.forward.modes import evaluating
+from opid_lightning.lm.forward.padded_words import mark, num_words
 from opid_lightning.lm.policy import stop_ids
+from opid_lightning.lm.sharding import is_sharded
 from opid_lightning.lm.text.vocabulary import Vocabulary
 from opid_lightning.protocols import Generation
-from opid_lightning.sampling.hf.replica import unsharded
 from opid_lightning.sampling.hf.whole_prompts import Drawn, WholePrompts
 from opid_lightning.sampling.requests import check_is_free, check_positions, said, stopped_at
+from opid_lightning.sampling.weights import weights_of
 from opid_lightning.types import Completion, Policy, SampleRequest
 from opid_lightning.value_checks import check_range
+
+
+def unsharded(policy: Policy) -> Policy:
+    """The policy itself; of a sharded one, a copy that answers without the other ranks.
+
+    It has the weights of now, gathered one after another, for which all ranks have to call this.
+    """
+    if not is_sharded(policy.model):
+        return policy
+    model = blank(policy.model)
+    missing = model.state_dict()
+    with torch.no_grad():
+        for name, tensor in weights_of(policy):
+            missing.pop(name).copy_(tensor)
+    assert not missing, f"the policy has no {', '.join(missing)}"
+    return Policy(model, policy.tokenizer)
+
+
+def blank(model: Any) -> torch.nn.Module:
+    """The same architecture with any weights, on the device that computes.
+
+    Parameters that are offloaded rest on the CPU, and are not computed with there.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
+
+    first = next(model.parameters())
+    with computing_device(first), no_init_weights():
+        made = AutoModelForCausalLM.from_config(
+            model.config, dtype=first.dtype, attn_implementation=model.config._attn_implementation
+        )
+    made.generation_config = model.generation_config
+    mark(made, num_words(model))
+    return made.requires_grad_(False).eval()
+
+
+def computing_device(parameter: Any) -> torch.device:
+    """Of this rank, by the mesh where the parameter is sharded."""
+    mesh = getattr(parameter, "device_mesh", None)
+    return torch.device(mesh.device_type) if mesh else parameter.device
 
 
 @dataclass(frozen=True)
