@@ -14,7 +14,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from opid_lightning.types import Action, Observation, Opening, PromptText, Task, Trajectory
+from opid_lightning.types import (
+    Action,
+    Completion,
+    Observation,
+    Opening,
+    PromptText,
+    Task,
+    Trajectory,
+)
 from opid_lightning.value_checks import LARGEST_REWARD, check_range
 
 _log = logging.getLogger(__name__)
@@ -144,8 +152,36 @@ class Gate:
 
 def gate_of(environment: object) -> Gate:
     """The gate of an environment, named as `env.class_path` names it."""
-    kind = type(getattr(environment, "environment", environment))  # inside one of workers
-    return Gate(f"{kind.__module__}.{kind.__qualname__}")
+    return Gate(name_of(getattr(environment, "environment", environment)))  # inside one of workers
+
+
+def check_generation(generation: object) -> None:
+    """Raises where what a sampler's `serving` gave cannot be asked for responses."""
+    needed = ("submit", "collect", "weight_version", "metrics")
+    if lacks := [name for name in needed if not hasattr(generation, name)]:
+        raise ValueError(
+            f"The sampler's serving() gave {shown(generation)}, which has no "
+            f"{' and no '.join(lacks)}; expected a Generation (opid_lightning/protocols.py). Fix "
+            "the sampler."
+        )
+
+
+def completions_of(answer: object, generation: object) -> Sequence[Completion]:
+    """What a sampler's `collect` returned. Raises ValueError where that is no completions."""
+    is_list = isinstance(answer, Sequence) and not isinstance(answer, str)
+    given: Sequence[Any] = answer if is_list else (answer,)  # type: ignore[assignment]
+    if odd := [each for each in given if not isinstance(each, Completion)]:
+        raise ValueError(
+            f"{name_of(generation)}.collect returned {shown(odd[0])}; expected a list of "
+            "Completion of opid_lightning.types. Fix the sampler."
+        )
+    return given
+
+
+def name_of(thing: object) -> str:
+    """Its class, as `class_path` names it."""
+    kind = type(thing)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def check_max_steps(environment: object) -> None:

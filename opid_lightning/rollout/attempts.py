@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from opid_lightning.gate import Gate, gate_of, shown
+from opid_lightning.gate import Gate, check_generation, completions_of, gate_of, shown
 from opid_lightning.protocols import Generation, IterationObserver, Session, SessionLostError
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.types import (
@@ -109,6 +109,7 @@ class Play:
     gate: Gate = field(init=False)
 
     def __post_init__(self) -> None:
+        check_generation(self.generation)
         self.gate = gate_of(self.sessions.environment)
 
     @property
@@ -128,7 +129,8 @@ class Play:
     def advance(self) -> None:
         """Waits for what comes first, a response or a session that waited, and plays on."""
         if self.asked:
-            for completion in self.generation.collect(PATIENCE_S if self.moving else math.inf):
+            answer = self.generation.collect(PATIENCE_S if self.moving else math.inf)
+            for completion in completions_of(answer, self.generation):
                 self._advance(completion)
         else:
             wait(self.moving, return_when=FIRST_COMPLETED)
@@ -137,6 +139,11 @@ class Play:
 
     def _advance(self, completion: Completion) -> None:
         check_completion(completion, self.generation.weight_version)
+        if completion.request_id not in self.asked:
+            raise ValueError(
+                f"The sampler returned a response to {completion.request_id!r}, which was not "
+                "submitted or has been answered; expected one for each request. Fix the sampler."
+            )
         episode, prompt = self.asked.pop(completion.request_id)
         self.num_tokens += len(completion.token_ids)
         step = f"at step {len(episode.steps)} of {episode.task.id!r}"

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from opid_lightning.gate import check_generation, completions_of
 from opid_lightning.protocols import Generation, PolicyClientEndedError
 from opid_lightning.sampling.weights import fingerprint_of, weights_of
 from opid_lightning.types import Completion, Exchange, Policy, SampleRequest, TokenIds
@@ -52,6 +53,7 @@ class SharedGeneration:
     def __init__(
         self, generation: Generation, policy: Policy, encode: Callable[[str], TokenIds]
     ) -> None:
+        check_generation(generation)
         self.generation = generation
         self.policy = policy
         self.encode = encode
@@ -145,8 +147,8 @@ class SharedGeneration:
             del self._asked[request.id]
             question.answer.set_exception(refusal)
 
-    def _sort(self, completions: Sequence[Completion]) -> None:
-        for completion in completions:
+    def _sort(self, answer: object) -> None:
+        for completion in completions_of(answer, self.generation):
             if completion.request_id in self._asked:
                 question, request = self._asked.pop(completion.request_id)
                 question.answer.set_result(Exchange(request, completion))

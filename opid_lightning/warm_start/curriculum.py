@@ -20,7 +20,7 @@ def again_and_again(shown: list[_Shown], rng: random.Random) -> Iterator[_Shown]
 
 
 @dataclass(frozen=True)
-class Lengthening:
+class Curriculum:
     """How much of an episode is shown, by how far the training is.
 
     Looking a thing up among a few others is learned long before looking it up among many.

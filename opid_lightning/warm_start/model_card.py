@@ -36,7 +36,7 @@ def describe(
     imitation = settings.imitation
     rows = {
         "demonstrations": f"{imitation.num_episodes:,} episodes",
-        **settings.course.facts(environments),
+        **settings.source.facts(environments),
         "learning rate": f"{imitation.learning_rate:g}",
         "tokens a batch": f"{imitation.batch_tokens:,}",
         "seed": f"{settings.seed}",
@@ -44,7 +44,7 @@ def describe(
     }
     return "\n".join(
         (
-            f"# A small policy for {settings.course.title}\n",
+            f"# A small policy for {settings.source.title}\n",
             f"A Llama of {size:,} weights ({settings.layers} layers, width {settings.hidden}) and "
             f"{len(policy.tokenizer):,} words, made by `python -m opid_lightning.warm_start`.\n",
             "| | |",

@@ -1,4 +1,4 @@
-"""Search QA as a Course: the generated world, and an expert that searches and reads."""
+"""Demonstrations of search QA: the generated world, and an expert that searches and reads."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _CHUNKS = (*map(re.escape, sorted(PHRASES, key=len, reverse=True)), *WORDS)
 
 
 @dataclass(frozen=True)
-class SearchCourse:
+class SearchDemonstrations:
     """Questions of many worlds, so that answers have to be read and cannot be known by heart.
 
     None of them is the world that conf=search asks about, in which the policy is evaluated.

@@ -26,7 +26,7 @@ class WarmStart:
     """Trains a small policy by imitation, plays the held-out tasks, and says how it went."""
 
     out: Path  # folder for the policy, in Hugging Face format, and its card
-    course: DemonstrationSource
+    source: DemonstrationSource
     seed: int = 0
     threads: int = 1  # other programs on the same cores make more threads slower
     hidden: int = 128
@@ -39,11 +39,11 @@ class WarmStart:
         torch.set_num_threads(self.threads)
         torch.manual_seed(self.seed)
         start, next_save = time.monotonic(), self.save_every
-        tokenizer = self.course.tokenizer()
+        tokenizer = self.source.tokenizer()
         policy = Policy(make_model(tokenizer, self.seed, self.hidden, self.layers), tokenizer)
-        environments = self.course.environments()
+        environments = self.source.environments()
         declare_prompts(policy, environments.values())
-        shown = self.course.demonstrations(environments, self.imitation.num_episodes, self.seed)
+        shown = self.source.demonstrations(environments, self.imitation.num_episodes, self.seed)
         with Progress(self.imitation.num_episodes) as progress:
             for number, losses in self.imitation(policy, shown, encode_chat(tokenizer)):
                 progress(number, losses)
@@ -53,7 +53,7 @@ class WarmStart:
         save(policy, self.out)
         minutes = (time.monotonic() - start) / 60
         results = {
-            name: evaluate(policy, environment, self.course.max_response_tokens)
+            name: evaluate(policy, environment, self.source.max_response_tokens)
             for name, environment in environments.items()
         }
         write_card(self, policy, environments, results, minutes)

@@ -1,4 +1,4 @@
-"""WebShop as a Course: generated catalogues, and an expert that compares what it reads."""
+"""Demonstrations of WebShop: generated catalogues, and an expert that compares what it reads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from opid_lightning.envs.webshop import WebShop
 from opid_lightning.envs.webshop.expert import Decision, ReadingExpert
 from opid_lightning.protocols import Environment
 from opid_lightning.types import Observation, Turn
-from opid_lightning.warm_start.curriculum import Lengthening, again_and_again
+from opid_lightning.warm_start.curriculum import Curriculum, again_and_again
 from opid_lightning.warm_start.demonstration_source import Demonstration
 from opid_lightning.warm_start.demonstrations import Demonstrator
 from opid_lightning.warm_start.skill_augmentation import ALL_ADVICE
@@ -45,7 +45,7 @@ BUY = "click[buy now]"
 
 
 @dataclass(frozen=True)
-class WebShopCourse:
+class WebShopDemonstrations:
     """Wishes in many catalogues, so that products have to be read and cannot be known by heart.
 
     None of them is the catalogue of conf=webshop, in which the policy is evaluated.
@@ -112,9 +112,9 @@ class WebShopCourse:
                 self.noise,
             )
             shown += [(show, catalogue.open(), task) for task in catalogue.tasks("train")]
-        lengthening = Lengthening(self.short_until, self.whole_from)
+        curriculum = Curriculum(self.short_until, self.whole_from)
         for number, (show, session, task) in enumerate(again_and_again(shown, rng)):
-            num_steps = lengthening(number / num_episodes, show.environment.max_steps)
+            num_steps = curriculum(number / num_episodes, show.environment.max_steps)
             yield show(session, task, rng, num_steps)
 
     def facts(self, environments: Mapping[str, Environment]) -> Mapping[str, str]:

@@ -1,3 +1,5 @@
 """ALFWorld as it is taught: by an expert that searches."""
 
-from opid_lightning.warm_start.alfworld.demonstration_source import ALFWorldCourse as ALFWorldCourse
+from opid_lightning.warm_start.alfworld.demonstration_source import (
+    ALFWorldDemonstrations as ALFWorldDemonstrations,
+)

@@ -1,4 +1,4 @@
-"""ALFWorld as a Course: games, an expert that searches, and episodes that grow longer."""
+"""Demonstrations of ALFWorld: games, an expert that searches, and episodes that grow longer."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from opid_lightning.envs.alfworld.stock import DATA_VARIABLE
 from opid_lightning.protocols import Environment
 from opid_lightning.warm_start.alfworld.demonstrations import Demonstrator
 from opid_lightning.warm_start.alfworld.tokenizer import alfworld_tokenizer
-from opid_lightning.warm_start.curriculum import Lengthening, again_and_again
+from opid_lightning.warm_start.curriculum import Curriculum, again_and_again
 from opid_lightning.warm_start.demonstration_source import Demonstration
 
 
 @dataclass(frozen=True)
-class ALFWorldCourse:
+class ALFWorldDemonstrations:
     """Games are generated; where $ALFWORLD_DATA is set, the released ones are shown too."""
 
     num_games: int = 3000  # generated
@@ -64,9 +64,9 @@ class ALFWorldCourse:
             expert = Demonstrator(environment, placements, self.sharpness, self.noise)
             session = environment.open()
             shown += [(expert, session, task) for task in tasks]
-        lengthening = Lengthening(self.short_until, self.whole_from)
+        curriculum = Curriculum(self.short_until, self.whole_from)
         for number, (expert, session, task) in enumerate(again_and_again(shown, rng)):
-            num_steps = lengthening(number / num_episodes, expert.environment.max_steps)
+            num_steps = curriculum(number / num_episodes, expert.environment.max_steps)
             yield expert(session, task, rng, num_steps)
 
     def facts(self, environments: Mapping[str, Environment]) -> Mapping[str, str]:

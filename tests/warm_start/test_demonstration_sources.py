@@ -11,21 +11,21 @@ from opid_lightning.lm.policy import EMBEDDED
 from opid_lightning.types import Observation
 from opid_lightning.warm_start import search, webshop
 from opid_lightning.warm_start.demonstrations import Demonstrator
-from opid_lightning.warm_start.search import SearchCourse
-from opid_lightning.warm_start.webshop import WebShopCourse
+from opid_lightning.warm_start.search import SearchDemonstrations
+from opid_lightning.warm_start.webshop import WebShopDemonstrations
 
-COURSES = {
-    "webshop": WebShopCourse(num_catalogues=1, num_products=60, noise=0.0),
-    "search": SearchCourse(num_worlds=1, num_questions=200, noise=0.0),
+SOURCES = {
+    "webshop": WebShopDemonstrations(num_catalogues=1, num_products=60, noise=0.0),
+    "search": SearchDemonstrations(num_worlds=1, num_questions=200, noise=0.0),
 }
 NOWHERE = Observation("")  # form alone makes an action valid
-EACH = pytest.mark.parametrize("name", COURSES)
+EACH = pytest.mark.parametrize("name", SOURCES)
 
 
 def shown(name, count=5, **changes):
     """Late in a training, when episodes are shown whole."""
-    course = type(COURSES[name])(**{**vars(COURSES[name]), **changes})
-    return list(islice(course.demonstrations({}, 1, seed=0), 1, count + 1))
+    source = type(SOURCES[name])(**{**vars(SOURCES[name]), **changes})
+    return list(islice(source.demonstrations({}, 1, seed=0), 1, count + 1))
 
 
 def plain(examples):
@@ -35,7 +35,7 @@ def plain(examples):
 
 @EACH
 def test_responses_are_valid_actions_that_make_the_prompts_which_follow(name):
-    (environment,) = COURSES[name].environments().values()
+    (environment,) = SOURCES[name].environments().values()
     for demonstration in shown(name):
         examples = plain(demonstration.examples)
         for before, after in pairwise(examples):
@@ -52,13 +52,13 @@ def test_without_slips_the_expert_succeeds_more_often_than_not(name):
 
 
 def test_early_in_a_training_the_first_steps_of_webshop_are_shown():
-    early = next(COURSES["webshop"].demonstrations({}, 100, seed=0))
+    early = next(SOURCES["webshop"].demonstrations({}, 100, seed=0))
     assert len(plain(early.examples)) == 3
 
 
 @EACH
 def test_slips_are_played_but_not_learned(name):
-    (environment,) = COURSES[name].environments().values()
+    (environment,) = SOURCES[name].environments().values()
     for demonstration in shown(name, noise=1.0):
         examples = plain(demonstration.examples)
         said = [environment.action(e.response, NOWHERE).text for e in examples[:-1]]
@@ -73,11 +73,11 @@ def test_slips_are_played_but_not_learned(name):
 @EACH
 def test_skills_stand_where_rollouts_have_them_and_ask_for_the_response(name):
     module = {"webshop": webshop, "search": search}[name]
-    (environment,) = COURSES[name].environments().values()
-    course = COURSES[name]
-    (one,) = islice(course.demonstrations({}, 1, seed=0), 1)
+    (environment,) = SOURCES[name].environments().values()
+    source = SOURCES[name]
+    (one,) = islice(source.demonstrations({}, 1, seed=0), 1)
     assert one.examples
-    sources = course._catalogues if name == "webshop" else course._worlds
+    sources = source._catalogues if name == "webshop" else source._worlds
     expert = {
         "webshop": lambda task, opening: webshop.ReadingExpert.of(opening.goal, random.Random(0)),
         "search": lambda task, opening: search.Reader(search.ReadingExpert.of(opening.goal)),
@@ -102,14 +102,17 @@ def test_skills_stand_where_rollouts_have_them_and_ask_for_the_response(name):
 
 
 def test_an_episode_is_taught_on_worlds_that_are_not_evaluated():
-    for course, seeds in (
-        (SearchCourse(num_worlds=3), [w.world_seed for w in SearchCourse(num_worlds=3)._worlds]),
+    for source, seeds in (
         (
-            WebShopCourse(num_catalogues=3),
-            [c.catalogue_seed for c in WebShopCourse(num_catalogues=3)._catalogues],
+            SearchDemonstrations(num_worlds=3),
+            [w.world_seed for w in SearchDemonstrations(num_worlds=3)._worlds],
+        ),
+        (
+            WebShopDemonstrations(num_catalogues=3),
+            [c.catalogue_seed for c in WebShopDemonstrations(num_catalogues=3)._catalogues],
         ),
     ):
-        (evaluated,) = course.environments().values()
+        (evaluated,) = source.environments().values()
         own = getattr(evaluated, "world_seed", getattr(evaluated, "catalogue_seed", None))
         assert len(set(seeds)) == 3
         assert own not in seeds
@@ -117,8 +120,8 @@ def test_an_episode_is_taught_on_worlds_that_are_not_evaluated():
 
 @EACH
 def test_words_of_an_episode_are_single_tokens(name):
-    course = COURSES[name]
-    tokenizer = course.tokenizer()
+    source = SOURCES[name]
+    tokenizer = source.tokenizer()
     for demonstration in shown(name):
         last = demonstration.examples[-1]
         text = last.prompt.text + last.response
@@ -129,11 +132,11 @@ def test_words_of_an_episode_are_single_tokens(name):
 
 @EACH
 def test_the_longest_response_has_room(name):
-    course = COURSES[name]
-    tokenizer = course.tokenizer()
+    source = SOURCES[name]
+    tokenizer = source.tokenizer()
     responses = {e.response for d in shown(name, 100, noise=0.1) for e in d.examples}
     longest = max(len(tokenizer.encode(response)) for response in responses)
-    assert longest < course.max_response_tokens
+    assert longest < source.max_response_tokens
 
 
 @EACH
