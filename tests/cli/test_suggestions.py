@@ -49,7 +49,7 @@ def test_what_was_meant(typed: str, meant: str, capsys: pytest.CaptureFixture[st
     ("typed", "listed"),
     [
         ("~callbacks.foo", "There are: callbacks.checkpoint, callbacks.hf_export, "),
-        ("qqq=3", "There are: analyst, callbacks, "),
+        ("qqq=3", "There are: advantage, analyst, "),
         ("recipe=qqq", "There are: alfworld_qwen2.5_3b, "),
         (
             "logger=tensorboard",

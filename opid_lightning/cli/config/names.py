@@ -46,13 +46,8 @@ def without_init_args(key: str) -> str:
 
 
 def to_places(tree: Tree) -> Tree:
-    """Puts each short name where Lightning CLI expects it; the analyst goes with its callback.
-
-    Every stage is an object then, of its own class unless the tree names another.
-    """
+    """Puts each short name where Lightning CLI expects it; the analyst goes with its callback."""
     placed = copy.deepcopy({key: value for key, value in tree.items() if key not in PLACES})
-    stages = {name: as_object(tree.get(name, {}), path) for name, path in STAGES.items()}
-    tree = {**tree, **stages}
     for name in PLACES.keys() & tree.keys():
         if name != "analyst" or "skill_extraction" in tree.get("callbacks", {}):
             set_key(placed, PLACES[name], tree[name])

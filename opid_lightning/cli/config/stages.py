@@ -23,6 +23,12 @@ def accept_subclasses() -> None:
     set_parsing_settings(subclasses_enabled=stages)
 
 
+def with_stages(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree with every stage as an object, of its own class unless the tree names another."""
+    stages = {name: as_object(tree.get(name, {}), path) for name, path in STAGES.items()}
+    return {**tree, **stages}
+
+
 def as_object(settings: Any, class_path: str) -> Any:
     """`{mode: additive}` as `{class_path: ..., init_args: {mode: additive}}`."""
     if not isinstance(settings, dict):

@@ -28,7 +28,7 @@ from opid_lightning.cli.config.explanation import explain, explain_trainer, loca
 from opid_lightning.cli.config.fitting import fitted
 from opid_lightning.cli.config.foreign import check_foreign
 from opid_lightning.cli.config.names import place_of, to_places
-from opid_lightning.cli.config.stages import accept_subclasses
+from opid_lightning.cli.config.stages import accept_subclasses, with_stages
 from opid_lightning.cli.config.typed_values import dumped
 from opid_lightning.cli.config.validation import check_names
 from opid_lightning.cli.errors import UsageError, own_error
@@ -196,7 +196,7 @@ class OPIDCLI(LightningCLI):
         verb = self.arguments.verb
         if self.arguments.wants_help:
             parser.parse_args([verb, *self.arguments.flags, "--help"])
-        placed = to_places(self.configuration.resolved())
+        placed = to_places(with_stages(self.configuration.resolved()))
         if verb in ("validate", "test"):
             placed.setdefault("verbose", False)  # Lightning's table; `print_results` has our own
         if said := check_foreign(self.arguments, self.configuration, placed, self._parser(verb)):
