@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opid_lightning.callbacks.analysis_failures import reasons_of
+from opid_lightning.hindsight.analysts.bank import GENERAL_ALONE
 from opid_lightning.hindsight.cache import CacheFaults
 from opid_lightning.hindsight.stream import OVER_BUDGET, Outcome
 from opid_lightning.types import Usage
@@ -32,6 +33,7 @@ class Account:
     over_budget: int = 0  # not submitted, as nothing more may be spent
     unstored: int = 0  # that the file of analyses could not take when they came
     rejected: int = 0  # that the file held, and that failed the checks of a reply
+    general_alone: int = 0  # of those that succeeded: a bank did not have the task's kind
 
     def __add__(self, other: Account) -> Account:
         """Counts and waiting add up; the first answer of a run is its soonest, the last its
@@ -49,6 +51,7 @@ class Account:
             self.over_budget + other.over_budget,
             self.unstored + other.unstored,
             self.rejected + other.rejected,
+            self.general_alone + other.general_alone,
         )
 
     @property
@@ -68,6 +71,7 @@ class Account:
             "over_budget": self.over_budget,
             "unstored": self.unstored,
             "rejected": self.rejected,
+            "general_alone": self.general_alone,
             "dropped_step_skills": self.dropped_step_skills,
             **dataclasses.asdict(self.usage),
             "exposed_s": self.exposed_s,
@@ -124,6 +128,7 @@ def account_of(
         last_s=max(answered, default=None),
         exposed_s=exposed_s,
         over_budget=num_over_budget,
+        general_alone=sum(o.analysis.detail.startswith(GENERAL_ALONE) for o in successes),
         **dataclasses.asdict(faults),
     )
 
@@ -137,6 +142,8 @@ def summary(account: Account, spent: Usage) -> str:
     ]
     if failed:
         lines.append(f"  failed: {failed}")
+    if account.general_alone:
+        lines.append(f"  without skills for their kind in the bank: {account.general_alone}")
     if account.over_budget:
         lines.append(f"  not asked, as the budget was used up: {account.over_budget}")
     if spent.requests:

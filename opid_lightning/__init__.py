@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from opid_lightning.method.routing import Routing
     from opid_lightning.method.rules.additive import Additive
     from opid_lightning.method.rules.distillation import Distillation
+    from opid_lightning.method.rules.opsd import OPSD
+    from opid_lightning.method.rules.rlsd import RLSD
     from opid_lightning.method.rules.rule import Rule
+    from opid_lightning.method.rules.sdar import SDAR
+    from opid_lightning.method.rules.skill_sd import SkillSD
+    from opid_lightning.method.rules.step_opsd import StepOPSD
     from opid_lightning.protocols import Analyst, Environment, Sampler, Session, Split
     from opid_lightning.rollout.rollout import Rollout
     from opid_lightning.sampling.hf.hugging_face import HuggingFace
@@ -46,6 +51,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "OPSD",
+    "RLSD",
+    "SDAR",
     "Action",
     "Additive",
     "Advantage",
@@ -70,9 +78,11 @@ __all__ = [
     "Rule",
     "Sampler",
     "Session",
+    "SkillSD",
     "Skills",
     "Split",
     "Step",
+    "StepOPSD",
     "Task",
     "Trajectory",
     "Turn",
@@ -89,7 +99,12 @@ _MODULES = {
     "method.routing": ("Routing",),
     "method.rules.additive": ("Additive",),
     "method.rules.distillation": ("Distillation",),
+    "method.rules.opsd": ("OPSD",),
+    "method.rules.rlsd": ("RLSD",),
     "method.rules.rule": ("Rule",),
+    "method.rules.sdar": ("SDAR",),
+    "method.rules.skill_sd": ("SkillSD",),
+    "method.rules.step_opsd": ("StepOPSD",),
     "protocols": ("Analyst", "Environment", "Sampler", "Session", "Split"),
     "rollout.rollout": ("Rollout",),
     "sampling.hf.hugging_face": ("HuggingFace",),

@@ -205,6 +205,14 @@ class Analyst(Protocol):
 
 
 @runtime_checkable
+class ReadsKind(Protocol):
+    """An analyst that says something else of equal trajectories whose tasks are of other kinds."""
+
+    def identity_for(self, kind: str) -> str:
+        """In place of `identity`: what an analysis of such a task depends on."""
+
+
+@runtime_checkable
 class AsksPolicy(Protocol):
     """An analyst that asks the policy itself."""
 

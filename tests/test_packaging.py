@@ -68,6 +68,7 @@ def shipped(folder: str, *endings: str) -> set[str]:
 def test_the_wheel_carries_callbacks_configurations_and_policies(wheel: Path) -> None:
     carried = set(zipfile.ZipFile(wheel).namelist())
     wanted = shipped("callbacks", ".py") | shipped("conf", ".yaml") | shipped("policies")
+    wanted |= shipped("hindsight/banks", ".yaml")
     assert len(wanted) > 20
     assert wanted - carried == set()
     assert not [name for name in carried if name.startswith(("tests/", "benchmarks/"))]

@@ -9,17 +9,18 @@ from typing import Any
 from opid_lightning.gate import line_of, plain, shown, text
 from opid_lightning.hindsight.analysis_rows import FAILURE, USAGE
 from opid_lightning.hindsight.cache import Question
-from opid_lightning.protocols import Analyst
+from opid_lightning.protocols import Analyst, ReadsKind
 from opid_lightning.types import Analysis, Skills, Usage
 
 
-def identity_of(analyst: Analyst) -> str:
-    """Part of the key of each analysis. Raises ValueError unless it is a text."""
+def identity_of(analyst: Analyst, kind: str) -> str:
+    """Part of the key of each analysis, by the task's kind. Raises ValueError unless a text."""
+    identity = analyst.identity_for(kind) if isinstance(analyst, ReadsKind) else analyst.identity
     try:
-        return text(analyst.identity)
+        return text(identity)
     except TypeError as error:
         raise ValueError(
-            f"{name_of(analyst)}: identity is {shown(analyst.identity)}; expected {error}: an "
+            f"{name_of(analyst)}: identity is {shown(identity)}; expected {error}: an "
             "attribute, or a method with @property. Fix it in the analyst."
         ) from error
 

@@ -84,7 +84,8 @@ class AnalysisStream:
 
     def submit(self, trajectory: Trajectory, candidates: Sequence[int]) -> None:
         """Returns at once. Each trajectory is submitted once between two collects."""
-        question = Question(trajectory, tuple(candidates), identity_of(self.analyst))
+        identity = identity_of(self.analyst, trajectory.task.kind)
+        question = Question(trajectory, tuple(candidates), identity)
         with self._settled:
             self._raise_error()
             assert not self._is_closed

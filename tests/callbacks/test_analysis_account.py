@@ -31,6 +31,7 @@ def test_every_trajectory_counts_once_and_only_answers_have_a_time():
         "analysis/over_budget": 1,
         "analysis/unstored": 0,
         "analysis/rejected": 0,
+        "analysis/general_alone": 0,
         "analysis/dropped_step_skills": 0,
         "analysis/requests": 5,
         "analysis/retries": 2,

@@ -97,7 +97,7 @@ def test_an_analyst_cannot_end_the_run_as_if_it_were_over() -> None:
 @pytest.mark.parametrize("identity", [lambda: "mine", None, 3, b"mine"])
 def test_an_identity_that_is_no_text_is_refused(identity: object) -> None:
     with pytest.raises(ValueError, match=r"Mentor: identity is .*; expected text: an attribute, "):
-        identity_of(Mentor(identity=identity))
+        identity_of(Mentor(identity=identity), "kind")
 
 
 def test_what_the_stream_hears_passes_the_same_checks(tmp_path) -> None:

@@ -30,6 +30,7 @@ CLASSES = {  # where a group's choice is an object
     "logger": "logger.NAME.class_path",
     "callbacks": "callbacks.NAME.class_path",
 }
+BRINGS = "override /analyst"  # in the defaults of a method
 OPTIONAL_GROUPS = ("preset", "recipe", "callbacks", "logger")  # null leaves them out
 
 # Also of bytes that are no UTF-8, of numbers with too many digits, and of brackets in brackets.
@@ -76,6 +77,7 @@ def composed(conf: str, choices: Mapping[str, str]) -> tuple[Tree, tuple[Source,
     """As Hydra composes it, with what is not for the run itself."""
     file = configuration_file(conf)
     check_choices(choices, file)
+    choices = {**analyst_of_method(choices, file), **choices}
     overrides = [
         f"~{group}" if choice in NULLS else f"{group}={choice}" for group, choice in choices.items()
     ]
@@ -91,6 +93,17 @@ def composed(conf: str, choices: Mapping[str, str]) -> tuple[Tree, tuple[Source,
         raise UsageError(f"conf={conf} is not YAML: {why_no_yaml(error)}") from error
     tree: Any = OmegaConf.to_container(found)
     return tree, sources
+
+
+def analyst_of_method(choices: Mapping[str, str], file: Path) -> dict[str, str]:
+    """The analyst that a typed method brings, which Hydra would let a recipe override."""
+    for folder in (file.parent, CONF):
+        path = folder / "method" / f"{choices.get('method')}.yaml"
+        if path.is_file():
+            defaults = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("defaults", ())
+            brought = [each[BRINGS] for each in defaults if BRINGS in each]
+            return {"analyst": brought[0]} if brought else {}
+    return {}
 
 
 def check_suits(suits: Mapping[str, str], choices: Mapping[str, str]) -> None:

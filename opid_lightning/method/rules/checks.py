@@ -14,6 +14,11 @@ from opid_lightning.value_checks import check_range
 
 def check_weights(rule: Rule) -> None:
     """Raises where a level's weight is no number from 0 up: it would silently count as 0."""
+    if not callable(rule.weight):
+        raise ValueError(
+            f"{name_of(rule)}.weight is {rule.weight!r}; expected the method weight(level) of "
+            "Rule. Give the field another name, such as scale."
+        )
     for level in SKILL_LEVELS:
         check_range(f"{name_of(rule)}.weight({level!r})", rule.weight(level), at_least=0)
 

@@ -1,6 +1,7 @@
 """A rule of your own: what it is told, and what is said where it returns something wrong."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -122,3 +123,12 @@ def test_losses_of_tokens_without_a_skill_are_not_read():
 def test_a_weight_that_is_no_number_from_zero_up_names_the_rule(number):
     with pytest.raises(ValueError, match=r"own\.Weighing\.weight\('episode'\) is .*expected"):
         Method(Weighing(number))
+
+
+def test_a_field_named_weight_hides_the_method_and_is_refused_by_name():
+    @dataclass(frozen=True)
+    class Heavy(Rule):
+        weight: float = 0.1
+
+    with pytest.raises(ValueError, match=r"Heavy\.weight is 0\.1; expected the method weight"):
+        Method(Heavy())
