@@ -36,6 +36,13 @@ CLASSES = {  # where a group's choice is an object
     "logger": "logger.NAME.class_path",
     "callbacks": "callbacks.NAME.class_path",
 }
+RETIRED = {
+    ("strategy", "fsdp"): (
+        "It is gone: torch's older FullyShardedDataParallel keeps rotary buffers and sums of "
+        "gradients in bfloat16. Take strategy=fsdp2, which shards the same, with "
+        "trainer.strategy.save_distributed_checkpoint=true for state_dict_type=sharded."
+    )
+}
 RUN = f"{SHARED}/run"
 OPTIONAL_GROUPS = ("preset", "recipe", "callbacks", "logger")  # null leaves them out
 
@@ -138,7 +145,7 @@ def check_choices(choices: Mapping[str, str], file: Path) -> None:
         if choice in NULLS and group not in needed:
             continue
         if choice not in available[group]:
-            advice = (
+            advice = RETIRED.get((group, choice)) or (
                 f"A run needs one. {nearest('', available[group])}"
                 if choice in NULLS
                 else choice_like(choice, available[group], file.stem)
