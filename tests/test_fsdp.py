@@ -1,13 +1,13 @@
 """Two ranks that share out the policy train, resume, evaluate and export as one rank does."""
 
 import csv
+import re
 import subprocess
 import sys
 
-import lightning
 import pytest
 import torch
-from lightning.pytorch.strategies import SingleDeviceStrategy
+from lightning.pytorch.strategies import FSDPStrategy, SingleDeviceStrategy
 
 from opid_lightning.cli.verbs.table import main
 from opid_lightning.lm.forward.layouts import pad_sequences
@@ -23,7 +23,7 @@ from opid_lightning.training.checkpoints.shard_folders import (
     replace_folder,
     writer_of,
 )
-from opid_lightning.training.strategies import FSDP, FSDP2
+from opid_lightning.training.strategies import FSDP2, check_kept
 from tests.test_checkpoints import Malicious
 
 SETTINGS = (
@@ -121,20 +121,35 @@ def test_shards_are_evaluated_as_they_were_in_training(alone, in_shards, tmp_pat
         assert float(rows[0][name]) == pytest.approx(float(meanwhile[0][name])), name
 
 
-@pytest.mark.parametrize(("writer", "other"), [(FSDP, FSDP2), (FSDP2, FSDP)])
-def test_shards_are_refused_by_a_strategy_that_writes_none_or_others(tmp_path, writer, other):
-    torch.save({SHARDS_OF: writer.shards_of}, tmp_path / SHARDS_METADATA)
-    name = writer.shards_of
-    with pytest.raises(ValueError, match=rf"folder of shards.*SingleDevice.*add strategy={name},"):
+def save_values(folder, **values):
+    """Shards that hold no weights: only what a checkpoint says beside them."""
+    progress = {"epoch_progress": {"current": {"processed": 0}}}
+    torch.save({"loops": {"fit_loop": progress}, **values}, folder / SHARDS_METADATA)
+
+
+def test_shards_are_refused_by_a_strategy_that_writes_none(tmp_path):
+    save_values(tmp_path, **{SHARDS_OF: FSDP2.shards_of})
+    with pytest.raises(ValueError, match=r"folder of shards.*SingleDevice.*add strategy=fsdp2,"):
         check_reads(SingleDeviceStrategy("cpu"), str(tmp_path))
-    with pytest.raises(ValueError, match=rf"cannot read: set strategy={name}\."):
-        check_reads(other(), str(tmp_path))
-    check_reads(writer(), str(tmp_path))
+    check_reads(FSDP2(), str(tmp_path))
+
+
+def test_shards_of_another_kind_are_refused(tmp_path):
+    save_values(tmp_path, **{SHARDS_OF: "another"})
+    with pytest.raises(ValueError, match=r"strategy=another's shards, which strategy=fsdp2 cannot"):
+        check_reads(FSDP2(), str(tmp_path))
+
+
+@pytest.mark.parametrize("strategy", [FSDP2(), SingleDeviceStrategy("cpu")])
+def test_shards_of_the_former_fsdp_say_how_to_make_one_file_of_them(tmp_path, strategy):
+    save_values(tmp_path, **{SHARDS_OF: "fsdp"})
+    with pytest.raises(ValueError, match=r"only the version that wrote it.*state_dict_type=full"):
+        check_reads(strategy, str(tmp_path))
 
 
 def test_shards_that_do_not_say_whose_they_are_are_refused(tmp_path):
-    torch.save({}, tmp_path / SHARDS_METADATA)
-    with pytest.raises(ValueError, match=r"does not say whether strategy=fsdp or fsdp2"):
+    save_values(tmp_path)
+    with pytest.raises(ValueError, match=r"does not say which strategy"):
         check_reads(FSDP2(), str(tmp_path))
 
 
@@ -178,14 +193,20 @@ def test_what_is_exported_answers_as_the_checkpoint(pair):
     assert torch.equal(*answers)
 
 
-def test_fsdp_is_refused_without_cuda():
-    with pytest.raises(ValueError, match=r"strategy=fsdp needs CUDA.*take strategy=fsdp2"):
-        lightning.Trainer(accelerator="cpu", devices=2, strategy=FSDP(), logger=False)
+@pytest.mark.parametrize("name", ["strategy", "trainer.strategy"])
+def test_the_former_fsdp_is_refused_by_name(capsys, name):
+    assert main(["fit", "conf=keydoor", f"{name}=fsdp"]) == 2
+    assert re.search(r"[Tt]ake strategy=fsdp2, which shards the same", capsys.readouterr().err)
+
+
+def test_lightnings_own_fsdp_is_refused():
+    with pytest.raises(ValueError, match=r"bfloat16: take strategy=fsdp2"):
+        check_kept(FSDPStrategy())
+    check_kept(FSDP2())
 
 
 @pytest.mark.filterwarnings("ignore:.*holds no checksums")
-@pytest.mark.parametrize("strategy", [FSDP, FSDP2])
-def test_a_malicious_checkpoint_is_refused(tmp_path, monkeypatch, strategy):
+def test_a_malicious_checkpoint_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     file, shards, witness = (tmp_path / name for name in ("a.ckpt", "b.ckpt", "witness"))
     shards.mkdir()
@@ -193,7 +214,7 @@ def test_a_malicious_checkpoint_is_refused(tmp_path, monkeypatch, strategy):
         torch.save({"state_dict": {}, "extra": Malicious(witness)}, path)
     for path in (file, shards):
         with pytest.raises(ValueError, match=r"holds more than weights and plain values"):
-            strategy().load_checkpoint(path, weights_only=False)
+            FSDP2().load_checkpoint(path, weights_only=False)
     assert not witness.exists()
 
 

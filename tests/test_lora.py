@@ -17,7 +17,6 @@ from opid_lightning.method.scoring import logprobs_of
 from opid_lightning.sampling.weights import manifest_of, weights_of
 from opid_lightning.training.checkpoints.adapter_checkpoint import check_same
 from opid_lightning.training.checkpoints.files import plain_values
-from opid_lightning.training.strategies import FSDP, FSDP2, check_adapts
 from tests.keydoor_run import KeepExperience, analysing, fit
 
 SOURCE = PolicySource("keydoor", lora=LoRA(rank=4))
@@ -129,12 +128,6 @@ def test_an_adapter_is_not_laid_over_another_policy(
 def test_all_weights_are_not_laid_under_an_adapter() -> None:
     with pytest.raises(ValueError, match=r"holds all weights, but policy\.lora asks"):
         check_same(None, {"rank": 4}, "small")
-
-
-def test_the_older_fsdp_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"policy\.lora is not made for strategy=fsdp.*fsdp2"):
-        check_adapts(FSDP())
-    check_adapts(FSDP2())
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ def check_start(given: Any, configuration: Configuration) -> None:
     seed = given["seed_everything"]
     check("seed_everything", seed, configuration, at_least=0, at_most=LARGEST_SEED)
     check_accelerator(trainer["accelerator"], configuration)
+    check_strategy(trainer["strategy"], configuration)
     check_policy(given["model"]["policy"]["path"], configuration)
     check_writable(Path(trainer["default_root_dir"]), "trainer.default_root_dir")
 
@@ -98,6 +99,14 @@ def check_accelerator(name: Any, configuration: Configuration) -> None:
         "trainer.accelerator=cpu or auto. `python -m opid_lightning doctor` says what torch sees."
     )
     raise UsageError(configuration.located(message, "trainer.accelerator"))
+
+
+def check_strategy(strategy: Any, configuration: Configuration) -> None:
+    """Raises for the name under which Lightning has torch's older FullyShardedDataParallel."""
+    if isinstance(strategy, str) and strategy in ("fsdp", "fsdp_cpu_offload"):
+        message = f"trainer.strategy is {strategy!r}, which keeps sums of gradients in bfloat16"
+        advice = f"{message}: take strategy=fsdp2, which shards the same."
+        raise UsageError(configuration.located(advice, "trainer.strategy"))
 
 
 def check_policy(path: str, configuration: Configuration) -> None:

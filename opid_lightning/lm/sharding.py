@@ -10,16 +10,11 @@ from torch import Tensor
 from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import (
-    CPUOffload,
     CPUOffloadPolicy,
-    FullyShardedDataParallel,
-    MixedPrecision,
     MixedPrecisionPolicy,
     OffloadPolicy,
-    ShardingStrategy,
     fully_shard,
 )
-from torch.distributed.fsdp.wrap import ModuleWrapPolicy
 from torch.distributed.tensor import DTensor
 
 
@@ -59,27 +54,6 @@ def shard(
     return model
 
 
-def wrap(
-    model: torch.nn.Module,
-    mesh: DeviceMesh,
-    device: torch.device,
-    precision: MixedPrecision | None = None,
-    cpu_offload: CPUOffload | None = None,
-    strategy: ShardingStrategy = ShardingStrategy.FULL_SHARD,
-) -> torch.nn.Module:
-    """The same by FullyShardedDataParallel, the older of torch's two, which wraps a model."""
-    return FullyShardedDataParallel(
-        model,
-        device_mesh=mesh,  # with one, shards are DTensors as with `shard`
-        device_id=device,
-        auto_wrap_policy=ModuleWrapPolicy({type(block) for block in blocks_of(model)}),
-        use_orig_params=True,
-        mixed_precision=precision,
-        cpu_offload=cpu_offload,
-        sharding_strategy=strategy,
-    )
-
-
 def copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> None:
     """Of a model to another that is sharded alike, shard by shard."""
     if is_sharded(source):
@@ -89,10 +63,8 @@ def copy_weights(source: torch.nn.Module, target: torch.nn.Module) -> None:
 
 
 def is_sharded(model: torch.nn.Module) -> bool:
-    """Whether ranks hold parts of the parameters, by FSDP or FSDP2."""
-    return isinstance(model, FullyShardedDataParallel) or any(
-        isinstance(parameter, DTensor) for parameter in model.parameters()
-    )
+    """Whether ranks hold parts of the parameters."""
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
 
 
 def whole_tensors(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -119,10 +91,7 @@ def whole(tensor: Tensor) -> Tensor:
 
 def clip_gradients(model: torch.nn.Module, max_norm: float) -> None:
     """Scales all gradients so that their norm, of all shards, is at most so large."""
-    if isinstance(model, FullyShardedDataParallel):
-        model.clip_grad_norm_(max_norm)
-    else:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
 
 
 def is_finite(model: torch.nn.Module) -> bool:
@@ -135,8 +104,4 @@ def gradient_norm(model: torch.nn.Module) -> float:
     """The 2-norm of all gradients, of all shards. Every rank has to call it."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
     norm: Any = torch.nn.utils.get_total_norm(gradients)
-    if isinstance(model, FullyShardedDataParallel):
-        squared = norm.square()
-        torch.distributed.all_reduce(squared)
-        return float(squared.sqrt())
     return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)

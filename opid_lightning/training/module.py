@@ -27,7 +27,7 @@ from opid_lightning.training.checkpoints import (
 from opid_lightning.training.checkpoints.resuming import check_run_resumes, records_of, resume
 from opid_lightning.training.checkpoints.run_end import RunEnd
 from opid_lightning.training.hooks import ranks_of
-from opid_lightning.training.strategies import Shards, check_adapts
+from opid_lightning.training.strategies import Shards, check_kept
 from opid_lightning.types import Batch, Policy
 from opid_lightning.value_checks import check_range, check_word
 
@@ -92,10 +92,9 @@ class OPIDModule(lightning.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Raises ValueError where trainer, strategy and settings do not go together."""
+        check_kept(self.trainer.strategy)
         trainer_checks.check_precision(self.trainer)
         trainer_checks.check_gradient_clipping(self.trainer, self._is_sharding)
-        if self.source.lora:
-            check_adapts(self.trainer.strategy)
         if stage == "fit":
             trainer_checks.check_trains(self.trainer)
             self.run_end = RunEnd(self.trainer)
@@ -188,7 +187,7 @@ class OPIDModule(lightning.LightningModule):
     ) -> None:
         """Checks that the gradient is finite, then clips its global norm."""
         self.check_gradient()
-        # Lightning's own refuses the norm of FullyShardedDataParallel, which only a model knows.
+        # The norm is of all ranks' shards; clipping by value is Lightning's.
         if gradient_clip_val and gradient_clip_algorithm in (None, "norm"):
             clip_gradients(self.policy.model, gradient_clip_val)
         else:

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
-from lightning.pytorch.plugins.precision import FSDPPrecision
 from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, Strategy
 from torch.distributed.constants import default_pg_timeout
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from opid_lightning.files.atomic import DRAFT
-from opid_lightning.lm.sharding import shard, wrap
+from opid_lightning.lm.sharding import shard
 from opid_lightning.ranks import Ranks
 from opid_lightning.training.checkpoints.files import plain_values
 from opid_lightning.training.checkpoints.shard_folders import (
@@ -154,84 +152,6 @@ class PolicyAlone(torch.nn.Module):
         return ((name, parameter) for name, parameter in named if parameter.requires_grad)
 
 
-class FSDP(FSDPStrategy):
-    """FullyShardedDataParallel, the older of torch's two ways, for GPUs.
-
-    Args:
-        state_dict_type: `sharded` or `full`, as FSDP2's `save_distributed_checkpoint`.
-        cpu_offload: keep parameters, gradients and the optimizer's state in the host's memory.
-        sharding_strategy: what is shared out: FULL_SHARD parameters, gradients and the optimizer's
-            state, SHARD_GRAD_OP all but parameters.
-        timeout: of a collective. Ranks wait for the slowest one's rollout.
-    """
-
-    shards_of = "fsdp"
-
-    def __init__(
-        self,
-        state_dict_type: Literal["full", "sharded"] = "full",
-        cpu_offload: bool = False,
-        sharding_strategy: Literal["FULL_SHARD", "SHARD_GRAD_OP"] = "FULL_SHARD",
-        timeout: timedelta | None = default_pg_timeout,
-    ) -> None:
-        super().__init__(
-            state_dict_type=state_dict_type,
-            cpu_offload=cpu_offload,
-            sharding_strategy=sharding_strategy,
-            timeout=timeout,
-        )
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None
-    ) -> None:
-        """Writes a file, or a folder of shards sealed with checksums."""
-        if self._state_dict_type == "sharded":
-            checkpoint[SHARDS_OF] = self.shards_of
-        super().save_checkpoint(checkpoint, filepath, storage_options)
-        if self._state_dict_type == "sharded":
-            self.barrier()
-            seal(Path(self.broadcast(filepath)), ranks_in(self))
-
-    def load_checkpoint(
-        self, checkpoint_path: str | Path, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """Lightning reads one file by an unpickler that runs what it holds, so we look first."""
-        check_fits(self, checkpoint_path)
-        return super().load_checkpoint(checkpoint_path, weights_only=True)
-
-    def _configure_launcher(self) -> None:
-        self.check_device()
-        self.precision_plugin = BatchesAsTheyAre(self.precision_plugin.precision)  # type: ignore[arg-type]
-        super()._configure_launcher()
-
-    def check_device(self) -> None:
-        """Raises ValueError without CUDA, which FSDP needs."""
-        if self.root_device.type != "cuda":
-            raise ValueError(
-                f"strategy=fsdp needs CUDA, and trainer.accelerator gave {self.root_device.type}: "
-                "take strategy=fsdp2, which shards on CPUs as well"
-            )
-
-    def shard(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Wraps the model in FullyShardedDataParallel, block by block."""
-        return wrap(
-            model,
-            init_device_mesh(self.root_device.type, (self.world_size,)),
-            self.root_device,
-            self.mixed_precision_config,
-            self.cpu_offload,
-            self.sharding_strategy,
-        )
-
-
-class BatchesAsTheyAre(FSDPPrecision):
-    """Does not convert what comes from the data module: it is frozen, and float32 is meant."""
-
-    def convert_input(self, data: Any) -> Any:
-        """The batch unchanged: its log-probs stay in float32."""
-        return data
-
-
 def check_fits(strategy: Strategy, checkpoint: str | Path) -> None:
     """Raises where it is damaged, holds more than plain values, or is of another policy."""
     if Path(checkpoint).is_dir():
@@ -245,10 +165,10 @@ def ranks_in(strategy: Any) -> Ranks:
     return Ranks(strategy.global_rank, strategy.world_size)
 
 
-def check_adapts(strategy: Strategy) -> None:
-    """Raises for the one strategy under which no adapter was ever trained."""
-    if isinstance(strategy, FSDP):
+def check_kept(strategy: Strategy) -> None:
+    """Raises ValueError for Lightning's FSDPStrategy, under which nothing here is sharded."""
+    if isinstance(strategy, FSDPStrategy):
         raise ValueError(
-            "policy.lora is not made for strategy=fsdp, whose checkpoints want all weights: take "
-            "strategy=fsdp2, or ddp, which keeps the frozen weights whole on every GPU"
+            "trainer.strategy is fsdp, torch's older FullyShardedDataParallel, which keeps rotary "
+            "buffers and sums of gradients in bfloat16: take strategy=fsdp2, which shards the same"
         )

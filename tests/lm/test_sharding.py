@@ -24,7 +24,6 @@ from opid_lightning.lm.sharding import (
     is_sharded,
     shard,
     whole_tensors,
-    wrap,
 )
 from opid_lightning.sampling.hf.hugging_face import computing_device, unsharded
 from opid_lightning.types import Policy
@@ -39,7 +38,7 @@ SIZES: dict[str, Any] = {
     "head_dim": 8,
 }
 ARCHITECTURES = [(name, tied) for name in ("llama", "qwen3") for tied in (False, True)]
-WAYS = ("wrap", "shard", "checkpointed", "bfloat16", "adapted")
+WAYS = ("shard", "checkpointed", "bfloat16", "adapted")
 CASES = [f"{name}-{'tied' if tied else 'untied'}" for name, tied in ARCHITECTURES]
 LOOSE = {"bfloat16": 3e-2}  # parameters are rounded to 8 bits where they are gathered
 
@@ -60,8 +59,6 @@ def loss_of(model: Any, rows: torch.Tensor) -> torch.Tensor:
 
 def sharded(model: Any, way: str) -> Any:
     mesh = init_device_mesh("cpu", (2,))
-    if way == "wrap":
-        return wrap(model, mesh, torch.device("cpu"))
     if way == "checkpointed" and model.training and next(model.parameters()).requires_grad:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     narrow = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)

@@ -302,6 +302,15 @@ def test_an_engine_of_several_devices_is_sent_to_servers(name: str) -> None:
     VLLM(engine={name: 1})
 
 
+def test_an_engine_takes_as_many_tokens_at_once_as_vllms_own_class(engine: Engine) -> None:
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.usage.usage_lib import UsageContext
+
+    by_context, _ = EngineArgs.get_batch_defaults(world_size=1)
+    scheduler = engine.llm.vllm_config.scheduler_config
+    assert scheduler.max_num_batched_tokens == by_context[UsageContext.LLM_CLASS] > 2048
+
+
 def test_a_policy_that_vllm_cannot_serve_is_refused() -> None:
     keydoor = load_policy(PolicySource("keydoor"))  # of heads narrower than its kernels take
     with pytest.raises(ValueError, match="vLLM cannot serve"), SAMPLER.serving(keydoor):

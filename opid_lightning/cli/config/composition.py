@@ -16,7 +16,13 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from opid_lightning.cli.config.choices import CONF, available_groups, configuration_file, groups
+from opid_lightning.cli.config.choices import (
+    CONF,
+    SHARED,
+    available_groups,
+    configuration_file,
+    groups,
+)
 from opid_lightning.cli.config.names import Tree, from_places, is_path_of_class, keys_of
 from opid_lightning.cli.config.suggestions import choice_like
 from opid_lightning.cli.config.typed_values import NULLS
@@ -31,6 +37,14 @@ CLASSES = {  # where a group's choice is an object
     "callbacks": "callbacks.NAME.class_path",
 }
 BRINGS = "override /analyst"  # in the defaults of a method
+RETIRED = {
+    ("strategy", "fsdp"): (
+        "It is gone: torch's older FullyShardedDataParallel keeps rotary buffers and sums of "
+        "gradients in bfloat16. Take strategy=fsdp2, which shards the same, with "
+        "trainer.strategy.save_distributed_checkpoint=true for state_dict_type=sharded."
+    )
+}
+RUN = f"{SHARED}/run"
 OPTIONAL_GROUPS = ("preset", "recipe", "callbacks", "logger")  # null leaves them out
 
 # Also of bytes that are no UTF-8, of numbers with too many digits, and of brackets in brackets.
@@ -57,14 +71,15 @@ class Composition:
     name: str
     tree: Tree
     sources: tuple[Source, ...]
+    untouched: frozenset[str] = frozenset()  # groups that stand as conf/shared/run.yaml has them
 
 
 def compose_conf(conf: str, choices: Mapping[str, str]) -> Composition:
     """The configuration `conf`, a name or the path of a YAML file, with its groups chosen."""
-    tree, sources = composed(conf, choices)
+    tree, sources, untouched = composed(conf, choices)
     check_suits(tree.pop("suits", {}), choices)
     tree = filled(tree, tree.pop("reference", {}))
-    return Composition(configuration_file(conf).stem, from_places(tree), sources)
+    return Composition(configuration_file(conf).stem, from_places(tree), sources, untouched)
 
 
 def environment_of(conf: str, choices: Mapping[str, str]) -> str | None:
@@ -73,8 +88,10 @@ def environment_of(conf: str, choices: Mapping[str, str]) -> str | None:
     return found
 
 
-def composed(conf: str, choices: Mapping[str, str]) -> tuple[Tree, tuple[Source, ...]]:
-    """As Hydra composes it, with what is not for the run itself."""
+def composed(
+    conf: str, choices: Mapping[str, str]
+) -> tuple[Tree, tuple[Source, ...], frozenset[str]]:
+    """As Hydra composes it, with what is not for the run itself; last, the untouched groups."""
     file = configuration_file(conf)
     check_choices(choices, file)
     choices = {**analyst_of_method(choices, file), **choices}
@@ -86,13 +103,13 @@ def composed(conf: str, choices: Mapping[str, str]) -> tuple[Tree, tuple[Source,
     try:
         with initialize_config_dir(str(file.parent), version_base="1.3"):
             found = compose(file.stem, overrides)
-            sources = sources_of(file, overrides)
+            sources, untouched = sources_of(file, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(f"conf={conf} cannot be composed: {error}") from error
     except NOT_YAML as error:
         raise UsageError(f"conf={conf} is not YAML: {why_no_yaml(error)}") from error
     tree: Any = OmegaConf.to_container(found)
-    return tree, sources
+    return tree, sources, untouched
 
 
 def analyst_of_method(choices: Mapping[str, str], file: Path) -> dict[str, str]:
@@ -141,7 +158,7 @@ def check_choices(choices: Mapping[str, str], file: Path) -> None:
         if choice in NULLS and group not in needed:
             continue
         if choice not in available[group]:
-            advice = (
+            advice = RETIRED.get((group, choice)) or (
                 f"A run needs one. {nearest('', available[group])}"
                 if choice in NULLS
                 else choice_like(choice, available[group], file.stem)
@@ -161,18 +178,22 @@ def advice_on_class(group: str, choice: str) -> str:
     return f" A class of your own is {key}={name}." if key else ""
 
 
-def sources_of(file: Path, overrides: list[str]) -> tuple[Source, ...]:
-    """The files of the defaults list in the order in which they override one another."""
+def sources_of(file: Path, overrides: list[str]) -> tuple[tuple[Source, ...], frozenset[str]]:
+    """The files of the defaults list in the order in which they override one another.
+
+    Also the groups that conf/shared/run.yaml chooses, and nobody else.
+    """
     loader = GlobalHydra.instance().config_loader()
-    defaults = loader.compute_defaults_list(file.stem, overrides, RunMode.RUN).defaults
+    listed = loader.compute_defaults_list(file.stem, overrides, RunMode.RUN)
     found = []
-    for default in defaults:
+    untouched = {str(d.package) for d in listed.defaults if d.parent == RUN}
+    for default in listed.defaults:
         for folder in (file.parent, CONF):
             path = folder / f"{default.config_path}.yaml"
             if path.is_file() and not str(default.config_path).startswith("hydra/"):
                 found.append(source_of(path, default.package or ""))
                 break
-    return tuple(found)
+    return tuple(found), frozenset(untouched - listed.overrides.override_metadata.keys())
 
 
 def source_of(path: Path, package: str = "", layers: Sequence[Tree] = ()) -> Source:

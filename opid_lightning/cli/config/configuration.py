@@ -24,6 +24,7 @@ from opid_lightning.cli.config.composition import (
     compose_conf,
     load_saved,
 )
+from opid_lightning.cli.config.gpu_defaults import VERBS, Machine, gpu_defaults
 from opid_lightning.cli.config.names import (
     Tree,
     keys_of,
@@ -48,6 +49,7 @@ class Configuration:
     tree: Tree
     sources: tuple[Source, ...]
     typed: tuple[Setting, ...]  # without those that chose a file
+    note: str = ""  # on defaults that this machine decided
 
     def where(self, key: str) -> str:
         """Where a setting, or something inside it or around it, was set last."""
@@ -118,13 +120,14 @@ def is_within(key: str, outer: str) -> bool:
     return key == outer or key.startswith(outer + ".")
 
 
-def configure(arguments: Arguments) -> Configuration:
+def configure(arguments: Arguments, machine: Machine = Machine()) -> Configuration:
     """Composes what was asked for and sets what was typed; nothing is resolved or checked yet."""
+    note = ""
     if arguments.config is not None:
         composition, settings = load_saved(arguments.config), arguments.settings
         refuse_choices(settings)
     else:
-        composition, settings = compose_typed(arguments)
+        composition, settings, note = compose_typed(arguments, machine)
     tree = copy.deepcopy(composition.tree)
     settings = with_class_paths(settings, tree)
     for setting in laid_in_order(settings):
@@ -140,11 +143,16 @@ def configure(arguments: Arguments) -> Configuration:
             raise UsageError(f"~{key} removes what is not there. {advice}")
     if arguments.setting("preset") == TINY:
         drop_missing(tree)
-    return Configuration(composition.name, tree, composition.sources, settings)
+    return Configuration(composition.name, tree, composition.sources, settings, note)
 
 
-def compose_typed(arguments: Arguments) -> tuple[Composition, tuple[Setting, ...]]:
-    """The composition, and the settings that did not choose a file of conf/."""
+def compose_typed(
+    arguments: Arguments, machine: Machine
+) -> tuple[Composition, tuple[Setting, ...], str]:
+    """The composition, the settings that did not choose a file of conf/, and a note for the user.
+
+    The note is on defaults that this machine decided.
+    """
     if arguments.conf is None:
         raise UsageError(
             f"Which configuration? Add {' or '.join(f'conf={name}' for name in configurations())}"
@@ -162,7 +170,13 @@ def compose_typed(arguments: Arguments) -> tuple[Composition, tuple[Setting, ...
         chosen.append(Setting("model", "pretrained"))
     choices = {setting.key: setting.text for setting in chosen}
     make = compose_tiny if choices.get("preset") == TINY else compose_conf
-    return make(arguments.conf, choices), tuple(rest)
+    composition = make(arguments.conf, choices)
+    defaults = gpu_defaults(composition, rest, machine) if arguments.verb in VERBS else None
+    if defaults is None:
+        return composition, tuple(rest), ""
+    if defaults.choices:
+        composition = make(arguments.conf, {**choices, **defaults.choices})
+    return defaults.laid_under(composition), tuple(rest), defaults.note
 
 
 def is_path_of_policy(setting: Setting) -> bool:

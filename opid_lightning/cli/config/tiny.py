@@ -38,7 +38,8 @@ def compose_tiny(conf: str, choices: Mapping[str, str]) -> Composition:
         for key, value in from_places(layer).items():
             set_key(tree, key, value)
     source = source_of(FILE, layers=layers)
-    return Composition(composition.name, tree, (*composition.sources, source))
+    sources = (*composition.sources, source)
+    return Composition(composition.name, tree, sources, composition.untouched)
 
 
 def what_suits(model: str, env: str | None) -> list[Tree]:

@@ -70,6 +70,8 @@ def run(arguments: Arguments) -> None:
         OPIDCLI(arguments, Configuration("", {}, (), ()))
     configuration = configure(arguments)
     refuse_lost_settings(arguments, configuration)
+    if configuration.note:
+        rank_zero_info(configuration.note)
     first_attempt = FirstAttempt()
     with ExitStack() as stack:
         placement = stack.enter_context(chosen_place(arguments, configuration))

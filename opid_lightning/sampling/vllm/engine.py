@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from opid_lightning.files.temporary_folder import temporary_folder
-from opid_lightning.sampling.vllm.settings import ARGUMENTS, describe
+from opid_lightning.sampling.vllm.description import description_of
+from opid_lightning.sampling.vllm.settings import ARGUMENTS
 from opid_lightning.sampling.weights import (
     Manifest,
     Parity,
@@ -97,12 +97,8 @@ class Engine:
         """With dummy weights, so that nothing but a sync can make it answer rightly."""
         import_vllm()
         threads, set_threads = torch.get_num_threads(), torch.set_num_threads
-        with (
-            temporary_folder() as folder,
-            own_random_state(),
-            on_device(own_device()),
-        ):
-            describe(policy, folder)
+        folder = description_of(policy)
+        with own_random_state(), on_device(own_device()):
             engine = cls(start(str(folder), arguments))
             engine.try_out(policy)
         # On CPU it replaces the function by one that does nothing, for the whole process.
@@ -168,13 +164,18 @@ class Engine:
 
 
 def start(folder: str, arguments: Mapping[str, Any]) -> Any:
-    """The engine of the model in a folder; raises ValueError where vLLM does not take it."""
+    """The engine of the model in a folder; raises ValueError where vLLM does not take it.
+
+    Made as vLLM's own LLM makes it, by which it takes as many tokens at once as suit the device:
+    16,384 on an H100. An engine by itself would take 2,048.
+    """
     from vllm.engine.arg_utils import EngineArgs
+    from vllm.usage.usage_lib import UsageContext
     from vllm.v1.engine.llm_engine import LLMEngine
 
     settings = engine_arguments(EngineArgs, folder, arguments)
     with refusals():
-        _ALIVE.append(LLMEngine.from_engine_args(settings))
+        _ALIVE.append(LLMEngine.from_engine_args(settings, UsageContext.LLM_CLASS))
     return _ALIVE[-1]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from opid_lightning.lm.forward.padded_words import padded_ids
@@ -49,12 +48,6 @@ def check_one_device(engine: Mapping[str, Any]) -> None:
                 "in the trainer's process and has one device: take sampler=vllm_server, whose "
                 "servers span several, or leave the setting out"
             )
-
-
-def describe(policy: Policy, folder: Path) -> None:
-    """All that vLLM reads of a policy. Its tokenizer is for schemas; token ids go in and out."""
-    policy.model.config.save_pretrained(folder)  # type: ignore[operator,union-attr]
-    policy.tokenizer.save_pretrained(folder)
 
 
 def unsaid(policy: Policy) -> dict[int, float] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from opid_lightning.sampling.vllm import settings
+from opid_lightning.sampling.vllm.description import description_of
 from opid_lightning.servers.process import ServerProcess, free_port
 from opid_lightning.servers.vllm import HOST, check_installed, server_process
 from opid_lightning.types import Policy
@@ -22,10 +23,9 @@ VARIABLES = {"VLLM_SERVER_DEV_MODE": "1"}  # pausing, syncing, and asking worker
 def own_processes(
     policy: Policy, count: int, arguments: Mapping[str, Any], gpus: tuple[str, ...], folder: Path
 ) -> dict[str, ServerProcess]:
-    """By their URLs; with logs in `folder`, beside the model's description."""
+    """By their URLs; with logs in `folder`."""
     check_installed("sampler=vllm_server", "sampler.urls")
-    settings.describe(policy, folder / "model")
-    given = {**ARGUMENTS, **arguments, "model": str(folder / "model")}
+    given = {**ARGUMENTS, **arguments, "model": str(description_of(policy))}
     processes: dict[str, ServerProcess] = {}
     while len(processes) < count:
         port, log = free_port(), folder / f"server_{len(processes)}.log"

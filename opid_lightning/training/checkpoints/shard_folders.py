@@ -20,10 +20,8 @@ from opid_lightning.ranks import Ranks
 from opid_lightning.training.checkpoints.files import ADVICE, plain_values, why_unreadable
 
 SHARDS_OF = "shards_of"  # in a checkpoint: whose shards are beside it
-ONE_FILE = (
-    "trainer.strategy.save_distributed_checkpoint=false (fsdp2) or "
-    "trainer.strategy.state_dict_type=full (fsdp)"
-)
+ONE_FILE = "trainer.strategy.save_distributed_checkpoint=false"
+FORMER = "fsdp"  # which earlier versions had as well
 
 
 def check_reads(strategy: Strategy, checkpoint: str | None) -> None:
@@ -31,6 +29,12 @@ def check_reads(strategy: Strategy, checkpoint: str | None) -> None:
     if not checkpoint or not Path(checkpoint).is_dir():
         return
     reader, writer = getattr(strategy, SHARDS_OF, None), writer_of(checkpoint)
+    if writer == FORMER:
+        raise ValueError(
+            f"{checkpoint} is a folder of strategy={writer}'s shards, which only the version that "
+            "wrote it reads: resume there with trainer.strategy.state_dict_type=full, and its next "
+            "checkpoint is one file, which every strategy reads"
+        )
     if reader is None:
         raise ValueError(
             f"{checkpoint} is a folder of shards, which {type(strategy).__name__} cannot read: "
@@ -50,7 +54,7 @@ def writer_of(shards: str | Path) -> str:
     values = plain_values(shards)
     if SHARDS_OF not in values:
         raise ValueError(
-            f"{shards} does not say whether strategy=fsdp or fsdp2 has written it: it is of an "
+            f"{shards} does not say which strategy has written it: it is of an "
             "older version. Resume from a checkpoint of one file"
         )
     return str(values[SHARDS_OF])
