@@ -167,7 +167,7 @@ def test_a_skill_term_too_small_to_be_felt_is_warned_of_once(caplog):
     faint = sample_of(WON, {"episode": [0.5]}, outcome=1.0, weight=0.001)
     (said,) = heard_of(faint, caplog=caplog)
     assert "the skill term is 0.05% of the outcome term" in said
-    assert "advantage.target_ratio=0.1" in said
+    assert "method.rule.target_ratio=0.1" in said
 
 
 def test_a_skill_term_that_is_felt_or_that_nobody_asked_for_is_not_warned_of(caplog):

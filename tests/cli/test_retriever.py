@@ -45,7 +45,7 @@ def test_it_serves_a_corpus_until_it_is_told_to_end(tmp_path):
         (["port=http"], "port is 'http'. Expected a whole number"),
         (["topk=0"], "topk is '0'"),
         (["conf=search"], "retriever does not use conf=search"),
-        (["env.topk=3"], "retriever does not use env.topk=3. It reads corpus, host, port"),
+        (["env.topk=3"], "retriever does not use env.topk=3. Did you mean 'topk'? It reads corpus"),
         (["corpus=c.jsonl", "port=99999"], "nothing can listen at host=127.0.0.1 port=99999"),
         (["corpus=c.jsonl", "dense=."], "dense=. is no model"),
     ],

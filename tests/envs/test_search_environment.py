@@ -108,7 +108,7 @@ def test_a_split_without_files_is_named(files):
 
 
 def test_a_corpus_without_contents_is_refused_before_anything_is_played(files):
-    (files / "c.jsonl").write_text('{"id": 1, "text": "x"}\n')
+    (files / "c.jsonl").write_text('{"id": 1, "body": "x"}\n')
     with pytest.raises(ValueError, match=r"row 1 of .* has no contents"):
         given(files, corpus=str(files / "c.jsonl")).tasks("train")
 
