@@ -157,7 +157,8 @@ def named_classes(group: str) -> list[Section]:
     for choice in groups()[group]:
         tree = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text())
         for name, node in tree.items():
-            if name not in ("defaults", "skill_extraction"):
+            # A choice that starts from another one only sets what differs.
+            if name not in ("defaults", "skill_extraction") and "class_path" in node:
                 path = node["class_path"]
                 found.append(Section(f"{group}.{name}", pkgutil.resolve_name(path), path=path))
     return found

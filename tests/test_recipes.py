@@ -199,6 +199,7 @@ SEARCH: dict[str, Any] = {
     "tasks an update": 128,
     "updates": 150,
     "updates between validations": 150,
+    "validation tasks": 512,
     "prompt length": 4096,
     "most steps": 4,
     "history length": 4,
@@ -229,6 +230,17 @@ def published_for(recipe: str) -> Published:
 
 def settings_of(recipe: str) -> dict[str, Any]:
     return {name: value for name, (_, value) in TABLE.items()} | ELSEWHERE[recipe]
+
+
+@RECIPES
+def test_recipes_write_every_tenth_iteration_unless_other_callbacks_are_chosen(recipe: str) -> None:
+    def every(*typed: str) -> object:
+        callbacks = configure(parse("fit", [*typed_for(recipe), *typed])).tree["callbacks"]
+        return callbacks["checkpoint"]["init_args"]["every_n_epochs"]
+
+    assert every() == 10
+    assert every("callbacks=all") == 1
+    assert every("callbacks.checkpoint.every_n_epochs=2") == 2
 
 
 def test_every_recipe_is_looked_at() -> None:

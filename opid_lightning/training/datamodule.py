@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from opid_lightning.envs.workers import WorkerEnvironment, Workers
@@ -18,11 +20,19 @@ from opid_lightning.method.batching import Batching
 from opid_lightning.method.injection import Injection
 from opid_lightning.method.method import Method
 from opid_lightning.method.routing import Routing
-from opid_lightning.protocols import Environment, HindsightSource, Sampler, Split, no_hindsight
+from opid_lightning.protocols import (
+    Environment,
+    Generation,
+    HindsightSource,
+    Sampler,
+    Split,
+    no_hindsight,
+)
 from opid_lightning.ranks import Ranks
 from opid_lightning.rollout.rollout import Rollout, in_order
 from opid_lightning.rollout.sessions import SessionPool
 from opid_lightning.training.evaluation import Evaluation, EvaluationSet, Played
+from opid_lightning.training.evaluation_parts import Part, ServedOnce, cost_of, loader_of
 from opid_lightning.training.hooks import (
     EvaluationDispatcher,
     TrainingDispatcher,
@@ -35,6 +45,8 @@ from opid_lightning.training.stage_settings import with_settings, within
 from opid_lightning.training.task_order import iteration_seed, tasks_of_iteration
 from opid_lightning.training.trainer_checks import (
     check_evaluation_is_whole,
+    check_number_of_tasks,
+    check_rollout_temperature,
     check_trainer,
     warn_of_idle_ranks,
 )
@@ -102,6 +114,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         self.worker_env = WorkerEnvironment(env, workers) if workers.num_processes else None
         self.sessions = SessionPool(self.worker_env or env)
         self.evaluation_sets: tuple[EvaluationSet, ...] = ()  # of the verb that runs
+        self._served = ExitStack()  # by an evaluation that is under way
         self._experience: Experience | None = None
         self._hindsight: tuple[str, HindsightSource] | None = None  # and who brings it
 
@@ -126,13 +139,15 @@ class RolloutDataModule(lightning.LightningDataModule):
         if stage == "fit":
             check_trainer(self.trainer)
             self.advantage.check_group_size(self.rollout.group_size)
-            self._check_temperature()
+            check_rollout_temperature(self.rollout.temperature)
             self.train_tasks = self._tasks("train")
-            self._check_number_of_tasks()
+            check_number_of_tasks(self.tasks_per_iteration, len(self.train_tasks), self.env)
         check_evaluation_is_whole(self.trainer, stage)
         if self.worker_env is not None:
             self.worker_env.start()
         self.evaluation_sets = self.evaluation.sets(stage, self._tasks)
+        limit = self.rollout.max_response_tokens
+        rank_zero_info(cost_of(self.evaluation_sets, self.evaluation.attempts, limit))
 
     def _tasks(self, split: Split) -> Sequence[Task]:
         gate = gate_of(self.env)
@@ -140,22 +155,6 @@ class RolloutDataModule(lightning.LightningDataModule):
         if not tasks:
             raise ValueError(f"{gate.environment} has no tasks in split {split!r}.")
         return tasks
-
-    def _check_temperature(self) -> None:
-        check_range(
-            "rollout.temperature",
-            self.rollout.temperature,
-            above=0,
-            hint="training divides by it; evaluation.temperature=0 is greedy evaluation",
-        )
-
-    def _check_number_of_tasks(self) -> None:
-        if self.tasks_per_iteration > len(self.train_tasks):
-            raise ValueError(
-                f"data.tasks_per_iteration is {self.tasks_per_iteration}, but "
-                f"{type(self.env).__name__} has only {len(self.train_tasks)} training tasks: "
-                "lower it, or give the environment more tasks."
-            )
 
     @property
     def module(self) -> OPIDModule:
@@ -247,7 +246,8 @@ class RolloutDataModule(lightning.LightningDataModule):
         """Its parts are played when they are asked for, with the weights of then."""
         sets, size = self.evaluation_sets, self.evaluation.tasks_per_batch
         parts = [part for chosen in sets for part in chosen.parts(size)]
-        return DataLoader(parts, batch_size=None, collate_fn=self.evaluate)  # type: ignore[arg-type]
+        serving = lambda: self.sampler.serving(self.module.policy)  # noqa: E731
+        return loader_of(ServedOnce(parts, self.evaluate, serving, self._served))
 
     def predict_dataloader(self) -> DataLoader[Played]:
         """The validation sets."""
@@ -257,8 +257,8 @@ class RolloutDataModule(lightning.LightningDataModule):
         """The sets that `setup("test")` chose."""
         return self.val_dataloader()
 
-    def evaluate(self, part: tuple[Split, Sequence[Task]]) -> Played:
-        """Plays each task with the weights of now, always with `evaluation.seed`."""
+    def evaluate(self, part: Part, generation: Generation) -> Played:
+        """Plays each task, always with `evaluation.seed`."""
         assert self.trainer is not None
         split, tasks = part
         play = with_settings(
@@ -266,15 +266,14 @@ class RolloutDataModule(lightning.LightningDataModule):
             group_size=self.evaluation.attempts,
             temperature=self.evaluation.temperature,
         )
-        with self.sampler.serving(self.module.policy) as generation:
-            trajectories = play(
-                self.sessions,
-                self.ranks.share(tasks),
-                generation,
-                self.encode,
-                self.evaluation.seed,
-                EvaluationDispatcher(self.trainer),
-            )
+        trajectories = play(
+            self.sessions,
+            self.ranks.share(tasks),
+            generation,
+            self.encode,
+            self.evaluation.seed,
+            EvaluationDispatcher(self.trainer),
+        )
         return Played(split, in_order(self.ranks.gather(trajectories), tasks))
 
     def transfer_batch_to_device(
@@ -292,6 +291,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         self._close()
 
     def _close(self) -> None:
+        self._served.close()
         self.sessions.close()
         if self.worker_env is not None:
             self.worker_env.close()

@@ -139,6 +139,26 @@ def check_evaluation_is_whole(trainer: lightning.Trainer, stage: str) -> None:
         )
 
 
+def check_rollout_temperature(temperature: float) -> None:
+    """Raises where training would divide by 0."""
+    check_range(
+        "rollout.temperature",
+        temperature,
+        above=0,
+        hint="training divides by it; evaluation.temperature=0 is greedy evaluation",
+    )
+
+
+def check_number_of_tasks(tasks_per_iteration: int, available: int, environment: object) -> None:
+    """Raises where an iteration would need more different tasks than there are."""
+    if tasks_per_iteration > available:
+        raise ValueError(
+            f"data.tasks_per_iteration is {tasks_per_iteration}, but "
+            f"{type(environment).__name__} has only {available} training tasks: "
+            "lower it, or give the environment more tasks."
+        )
+
+
 def warn_of_idle_ranks(plan: BatchPlan, num_ranks: int) -> None:
     """Says so where no optimizer step has a micro-batch for every rank."""
     most = max(sum(bool(rows) for rows in step) for step in plan)

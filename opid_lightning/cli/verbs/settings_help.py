@@ -164,7 +164,9 @@ def named_classes(group: str) -> tuple[tuple[str, str, str], ...]:
     found: dict[str, str] = {}
     for choice in groups()[group]:
         tree = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text())
-        found |= {name: each["class_path"] for name, each in tree.items() if name != "defaults"}
+        tree.pop("defaults", None)
+        # A choice that starts from another one only sets what differs.
+        found |= {name: each["class_path"] for name, each in tree.items() if "class_path" in each}
     return tuple((f"{group}.{name}", f"{group}.{name}", path) for name, path in found.items())
 
 
