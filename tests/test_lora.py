@@ -15,8 +15,8 @@ from opid_lightning.lm.policy import PolicySource, load_policy
 from opid_lightning.method.loss import Loss
 from opid_lightning.method.scoring import logprobs_of
 from opid_lightning.sampling.weights import manifest_of, weights_of
-from opid_lightning.training.checkpoints.adapter_checkpoint import check_same
-from opid_lightning.training.checkpoints.files import plain_values
+from opid_lightning.training.checkpoints.adapter_checkpoint import KEY, check_same
+from opid_lightning.training.checkpoints.files import load_plain, plain_values
 from tests.keydoor_run import KeepExperience, analysing, fit
 
 SOURCE = PolicySource("keydoor", lora=LoRA(rank=4))
@@ -175,7 +175,8 @@ def test_an_export_that_cannot_be_is_refused(
     larger = {
         f"model.{n}": torch.zeros(2) if n == "lm_head.weight" else w for n, w in weights.items()
     }
-    torch.save({"state_dict": larger}, tmp_path / "large.ckpt")
+    rest = {name: part for name, part in load_plain(last).items() if name != KEY}
+    torch.save({**rest, "state_dict": larger}, tmp_path / "large.ckpt")
     assert main(["export", *(word.format(here=tmp_path, last=last) for word in typed)]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

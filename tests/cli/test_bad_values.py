@@ -125,7 +125,10 @@ def test_a_group_without_which_nothing_runs_is_not_null(
     capsys: pytest.CaptureFixture[str], group: str
 ) -> None:
     assert main(["fit", "conf=keydoor", f"{group}=null"]) == 2
-    assert f"Group {group!r} has no choice 'null'. A run needs one. There are: " in capsys.readouterr().err
+    assert (
+        f"Group {group!r} has no choice 'null'. A run needs one. There are: "
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
