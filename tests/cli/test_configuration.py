@@ -98,7 +98,7 @@ def test_reference_preset_is_what_the_authors_code_computes() -> None:
 def test_presets_leave_alone_what_the_method_group_chooses() -> None:
     def written(folder: str) -> set[str]:
         files = [yaml.safe_load(path.read_text()) for path in (CONF / folder).glob("*.yaml")]
-        return {key for tree in files for key in keys_of(tree)} - {"advantage", "defaults"}
+        return {key for tree in files for key in keys_of(tree)} - {"advantage", "loss", "defaults"}
 
     assert "advantage.state_weight" in written("method")
     assert not written("preset") & written("method")

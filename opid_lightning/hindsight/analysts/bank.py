@@ -25,6 +25,8 @@ class Bank:
     """
 
     path: str  # a YAML or JSON file, or a bank that ships: alfworld, webshop, search, keydoor
+    # as other analysts take it, so that recipes may set it; a bank writes no step skills
+    max_step_skills: int | None = None
     skills: BankFile = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
