@@ -174,7 +174,7 @@ def rule_losses(
         for values in (logprobs, batch.old_logprobs, batch.skill_logprobs)
     ]
     logprobs, old, teacher = routed
-    returned = rule.loss(logprobs, old, teacher, mask, iteration)
+    returned = rule.loss(logprobs, old, teacher, mask.clone(), iteration)
     if returned is None:
         return None
     losses = torch.where(mask.bool(), check_shape(rule, "loss", returned, mask), 0.0)

@@ -94,7 +94,8 @@ class Method:
         rows = Rows(steps)
         delta, mask = self.delta(rows)
         outcome = (advantages.outcome + advantages.state).unsqueeze(-1)
-        returned = self.rule.advantages(outcome, delta, mask, iteration)
+        # A copy: a rule may change in place what it is given.
+        returned = self.rule.advantages(outcome.clone(), delta, mask, iteration)
         credit = check_shape(self.rule, "advantages", returned, delta)
         check_numbers(self.rule, "advantages", credit, [step.routed.name for step in steps])
         terms = zip(steps, advantages.outcome.tolist(), advantages.state.tolist(), strict=True)

@@ -132,3 +132,32 @@ def test_a_field_named_weight_hides_the_method_and_is_refused_by_name():
 
     with pytest.raises(ValueError, match=r"Heavy\.weight is 0\.1; expected the method weight"):
         Method(Heavy())
+
+
+class InPlace(Rule):
+    """Writes into everything that it is given."""
+
+    def advantages(self, outcome, delta, mask, iteration):
+        mask.zero_()
+        return delta.add_(outcome.mul_(2.0))
+
+    def loss(self, logprobs, old, teacher, mask, iteration):
+        mask.zero_()
+        return teacher.sub_(old) - 0.0 * logprobs
+
+
+def test_a_rule_may_write_into_what_it_is_given():
+    for sample in credited(two_rows(), InPlace()):
+        expected = 2 * sample.outcome_advantage + sum(
+            logprobs - sample.scored.old_logprobs
+            for logprobs in sample.scored.skill_logprobs.values()
+        )
+        assert torch.allclose(sample.advantages, expected, atol=1e-6)
+
+
+def test_a_loss_that_writes_into_the_mask_is_still_averaged_over_it():
+    rows = all_routed()
+    terms, _ = loss_under(InPlace(), rows)
+    mask = rows["routed_mask"].bool()
+    expected = (rows["skill_logprobs"] - rows["old_logprobs"])[mask].mean()
+    assert terms.metrics["rule"].item() == pytest.approx(expected.item())
