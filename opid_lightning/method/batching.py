@@ -32,7 +32,6 @@ class Batching:
 
     mini_batch_rows: int | None = 256  # rows of an optimizer step at most; null: all
     # rows of a padded forward at most; null: only micro_batch_tokens limits them
-    # rows of a padded forward at most; null: only micro_batch_tokens limits them
     micro_batch_rows: int | None = None
     ppo_epochs: int = 1  # passes over the iteration's rows
     share_prefixes: bool = False  # compute prefixes that rows share only once

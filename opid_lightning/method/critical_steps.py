@@ -36,7 +36,6 @@ class CriticalSteps:
 
     min_group_size: int = 2  # steps that must share an observation
     # groups whose returns vary less than this quantile are left out
-    # groups whose returns vary less than this quantile are left out
     variance_quantile: float = 0.75
     per_trajectory: int = 1  # steps chosen of a trajectory at most
     below_mean_only: bool = True  # choose only steps that did worse than their group

@@ -35,7 +35,6 @@ class Injection:
     """
 
     # longest prompt with a skill; null: rollout.max_prompt_tokens
-    # longest prompt with a skill; null: rollout.max_prompt_tokens
     max_prompt_tokens: int | None = None
 
     def __post_init__(self) -> None:

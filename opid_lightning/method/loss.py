@@ -22,7 +22,7 @@ from opid_lightning.method.loss_terms import (
     mismatch_weights,
     ppo_surrogate,
 )
-from opid_lightning.method.rules.checks import check_numbers, check_shape
+from opid_lightning.method.rules.checks import check_gradient, check_numbers, check_shape
 from opid_lightning.method.rules.rule import Rule
 from opid_lightning.types import Batch
 from opid_lightning.value_checks import check_range, check_words
@@ -179,6 +179,8 @@ def rule_losses(
         return None
     losses = torch.where(mask.bool(), check_shape(rule, "loss", returned, mask), 0.0)
     check_numbers(rule, "loss", losses, batch.names)
+    if logprobs.requires_grad:
+        check_gradient(rule, losses)
     return losses
 
 

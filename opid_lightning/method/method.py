@@ -67,7 +67,6 @@ class Method:
 
     rule: Rule  # makes the credit of each token from outcome and delta
     # scale delta to mean 0 and deviation 1 over a level's scored tokens
-    # scale delta to mean 0 and deviation 1 over a level's scored tokens
     normalise_delta: bool = False
     epsilon: float = 1e-6  # added to that deviation
     clip_delta: float | None = None  # clip delta to +-this, after normalising and before the weight
@@ -96,8 +95,8 @@ class Method:
         outcome = (advantages.outcome + advantages.state).unsqueeze(-1)
         # A copy: a rule may change in place what it is given.
         returned = self.rule.advantages(outcome.clone(), delta, mask, iteration)
-        credit = check_shape(self.rule, "advantages", returned, delta)
-        check_numbers(self.rule, "advantages", credit, [step.routed.name for step in steps])
+        credit = check_shape(self.rule, "advantages", returned, delta).detach()
+        check_numbers(self.rule, "advantages", credit.float(), [step.routed.name for step in steps])
         terms = zip(steps, advantages.outcome.tolist(), advantages.state.tolist(), strict=True)
         added = (credit - outcome).float()
         return tuple(

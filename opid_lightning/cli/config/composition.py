@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,16 @@ from opid_lightning.cli.config.choices import (
     configuration_file,
     groups,
 )
-from opid_lightning.cli.config.names import Tree, from_places, is_path_of_class, keys_of
+from opid_lightning.cli.config.names import (
+    Tree,
+    from_places,
+    is_path_of_class,
+    keys_of,
+    leaves_of,
+    short,
+    value_at,
+)
+from opid_lightning.cli.config.stages import with_init_args
 from opid_lightning.cli.config.suggestions import choice_like
 from opid_lightning.cli.config.typed_values import NULLS
 from opid_lightning.cli.errors import UsageError, nearest
@@ -58,10 +67,11 @@ def why_no_yaml(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """A file, and the keys that it sets, by their short names."""
+    """A file, the keys that it sets, and the classes that it names, by their short names."""
 
     label: str
     keys: frozenset[str]
+    classes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,8 +88,9 @@ def compose_conf(conf: str, choices: Mapping[str, str]) -> Composition:
     """The configuration `conf`, a name or the path of a YAML file, with its groups chosen."""
     tree, sources, untouched = composed(conf, choices)
     check_suits(tree.pop("suits", {}), choices)
-    tree = filled(tree, tree.pop("reference", {}))
-    return Composition(configuration_file(conf).stem, from_places(tree), sources, untouched)
+    tree = with_init_args(from_places(filled(tree, tree.pop("reference", {}))))
+    drop_replaced(tree, sources)
+    return Composition(configuration_file(conf).stem, tree, sources, untouched)
 
 
 def environment_of(conf: str, choices: Mapping[str, str]) -> str | None:
@@ -202,7 +213,24 @@ def source_of(path: Path, package: str = "", layers: Sequence[Tree] = ()) -> Sou
     tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     tree.pop("defaults", None)
     trees = layers or [tree]
-    return Source(label, frozenset(key for each in trees for key in keys_of(each, package)))
+    keys = frozenset(key for each in trees for key in keys_of(each, package))
+    named = [leaf for each in trees for leaf in leaves_of(each, package)]
+    classes = {short(key): str(path) for key, path in named if key.endswith(".class_path")}
+    return Source(label, keys, {key.removesuffix(".class_path"): p for key, p in classes.items()})
+
+
+def drop_replaced(tree: Tree, sources: Sequence[Source]) -> None:
+    """Takes away what a file set for a class that a later file replaced by another."""
+    for number, source in enumerate(sources):
+        for key, path in source.classes.items():
+            earlier = {each.classes.get(key, path) for each in sources[:number]}
+            holder = value_at(tree, key)
+            if earlier <= {path} or not isinstance(holder, dict):
+                continue
+            later = set().union(*(each.keys for each in sources[number:]))
+            for name in list(holder.get("init_args") or {}):
+                if f"{key}.{name}" not in later:
+                    del holder["init_args"][name]
 
 
 def load_saved(config: str) -> Composition:

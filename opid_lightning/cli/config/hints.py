@@ -10,7 +10,8 @@ from typing import Any, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
-from opid_lightning.cli.config.names import CLASS_KEYS, Tree
+from opid_lightning.cli.config.names import Tree
+from opid_lightning.cli.config.stages import CLASS_KEYS
 from opid_lightning.cli.config.typed_values import members
 
 

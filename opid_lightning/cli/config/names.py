@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from opid_lightning.cli.config.stages import STAGES, as_object
+from opid_lightning.cli.config.stages import CLASS_KEYS, STAGES, as_object
 
 Tree = dict[str, Any]
 
@@ -26,8 +26,6 @@ PLACES = {
     "optimizer": "model.optimizer",
     "analyst": "callbacks.skill_extraction.init_args.analyst",
 }
-# Of the form that Lightning CLI gives an object: class_path: a.B, init_args: {...}
-CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 
 
 def short(key: str) -> str:

@@ -6,6 +6,8 @@ import pkgutil
 from typing import Any
 
 # By the public name, which is what jsonargparse writes whichever path was typed.
+# Of the form that Lightning CLI gives an object: class_path: a.B, init_args: {...}
+CLASS_KEYS = ("class_path", "init_args", "dict_kwargs")
 STAGES = {
     "rollout": "opid_lightning.Rollout",
     "routing": "opid_lightning.Routing",
@@ -33,11 +35,19 @@ def as_object(settings: Any, class_path: str) -> Any:
     """`{mode: additive}` as `{class_path: ..., init_args: {mode: additive}}`."""
     if not isinstance(settings, dict):
         return settings
-    keys = ("class_path", "init_args", "dict_kwargs")
-    plain = {name: value for name, value in settings.items() if name not in keys}
+    plain = {name: value for name, value in settings.items() if name not in CLASS_KEYS}
     given = settings.get("init_args") or {}
     made = {"class_path": settings.get("class_path", class_path), "init_args": {**plain, **given}}
-    return {**made, **{name: settings[name] for name in keys[2:] if name in settings}}
+    return {**made, **{name: settings[name] for name in CLASS_KEYS[2:] if name in settings}}
+
+
+def with_init_args(tree: Any) -> Any:
+    """The tree with what stands beside a `class_path` among its `init_args`."""
+    if not isinstance(tree, dict):
+        return tree
+    inner = {name: with_init_args(value) for name, value in tree.items()}
+    is_plain = "class_path" in inner and not inner.keys() <= {*CLASS_KEYS}
+    return as_object(inner, "") if is_plain else inner
 
 
 def as_settings(tree: Any) -> Any:

@@ -8,14 +8,13 @@ from typing import Any
 
 from opid_lightning.cli.config.arguments import Setting
 from opid_lightning.cli.config.names import (
-    CLASS_KEYS,
     Tree,
     is_path_of_class,
     leaves_of,
     short,
     value_at,
 )
-from opid_lightning.cli.config.stages import STAGES
+from opid_lightning.cli.config.stages import CLASS_KEYS, STAGES
 from opid_lightning.cli.errors import UsageError
 
 NAMED_OBJECTS = ("callbacks", "logger")

@@ -12,7 +12,8 @@ from jsonargparse import ArgumentParser
 
 from opid_lightning.cli.config.choices import groups
 from opid_lightning.cli.config.configuration import Configuration
-from opid_lightning.cli.config.names import CLASS_KEYS, PLACES, Tree, short, value_at
+from opid_lightning.cli.config.names import PLACES, Tree, short, value_at
+from opid_lightning.cli.config.stages import CLASS_KEYS
 from opid_lightning.cli.config.suggestions import suggestion
 from opid_lightning.cli.errors import UsageError
 
@@ -77,7 +78,7 @@ def unknown_names(tree: Tree, accepted: set[str]) -> Iterator[tuple[str, set[str
             key = f"{prefix}{name}"
             if key not in accepted or (key in ELSEWHERE and value is not None):
                 yield key, siblings
-            elif key in branches and isinstance(value, dict):
+            elif key in branches and isinstance(value, dict) and "class_path" not in value:
                 yield from walk(value, f"{key}.")
             else:
                 yield from unnamed_objects(value, key)

@@ -49,10 +49,8 @@ class WebShop:
     attributes_file: str | None = None  # instead of data's items_ins_v2*.json
     human_file: str | None = None  # instead of data's items_human_ins*.json
     # which wishes: generated from products, written by people, or both
-    # which wishes: generated from products, written by people, or both
     goals: GoalKind = "synthetic"
     goals_seed: int = 233  # seed of price limits, and of prices drawn from a range
-    # which options a wish names; with values, every wish can be met
     # which options a wish names; with values, every wish can be met
     options_rule: Literal["reference", "values"] = "reference"
     nouns: str = "auto"  # words, or the name of a spaCy model; auto: a model, if installed

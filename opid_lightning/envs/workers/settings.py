@@ -19,7 +19,6 @@ class Workers:
     num_processes: int = 0  # worker processes; 0: sessions live in the trainer's process
     step_timeout_s: float = 60.0  # time limit of a step
     # time limit of a reset; a process's first one opens its session, too
-    # time limit of a reset; a process's first one opens its session, too
     reset_timeout_s: float = 300.0
 
     def __post_init__(self) -> None:

@@ -77,9 +77,7 @@ class OpenAI:
     output_price: float = 0.0  # cost of a million completion tokens
     max_characters: int | None = None  # longest text in a reply, by the JSON schema; null: no limit
     # longer records have old observations cut; null: no limit
-    # longer records have old observations cut; null: no limit
     max_record_characters: int | None = None
-    # further fields of the request, for the server's own settings
     # further fields of the request, for the server's own settings
     extra_body: Mapping[str, Any] | None = None
     endpoint: Endpoint = field(init=False, repr=False, compare=False)

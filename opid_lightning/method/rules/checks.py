@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,14 +25,29 @@ def check_weights(rule: Rule) -> None:
 
 
 def check_shape(rule: Rule, face: str, returned: object, expected: Float[Tensor, "B R"]) -> Tensor:
-    """What was returned. Raises, naming the rule, unless it has a number for each token."""
-    if isinstance(returned, Tensor) and returned.shape == expected.shape:
+    """What was returned. Raises, naming the rule, unless it has a real number for each token."""
+    if not isinstance(returned, Tensor):
+        got = repr(type(returned))
+    elif returned.shape != expected.shape:
+        got = f"shape {list(returned.shape)}"
+    elif not returned.is_floating_point() or returned.layout != torch.strided or returned.is_meta:
+        place = " on the meta device" if returned.is_meta else ""
+        got = f"a tensor of {returned.dtype}, {returned.layout}{place}"
+    else:
         return returned
-    got = f"shape {list(returned.shape)}" if isinstance(returned, Tensor) else repr(type(returned))
     raise ValueError(
-        f"{name_of(rule)}.{face} returned {got}; expected a tensor of shape "
+        f"{name_of(rule)}.{face} returned {got}; expected a dense tensor of floats, of shape "
         f"{list(expected.shape)}, a number for each response token. Fix the rule."
     )
+
+
+def check_gradient(rule: Rule, losses: Float[Tensor, "B R"]) -> None:
+    """Raises, naming the rule, where losses would show and train nothing."""
+    if torch.is_grad_enabled() and not losses.requires_grad and losses.any():
+        raise ValueError(
+            f"{name_of(rule)}.loss returned numbers without a gradient, so nothing would be "
+            "trained on them; expected a function of logprobs that is not detached. Fix the rule."
+        )
 
 
 def check_numbers(

@@ -161,3 +161,37 @@ def test_a_loss_that_writes_into_the_mask_is_still_averaged_over_it():
     mask = rows["routed_mask"].bool()
     expected = (rows["skill_logprobs"] - rows["old_logprobs"])[mask].mean()
     assert terms.metrics["rule"].item() == pytest.approx(expected.item())
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x > 0, "torch.bool"),
+        (lambda x: x.long(), "torch.int64"),
+        (lambda x: x + 0j, "torch.complex"),
+        (lambda x: x.to_sparse(), "sparse"),
+        (lambda x: x.to("meta"), "meta device"),
+    ],
+)
+def test_tensors_that_are_no_dense_floats_name_the_rule(change, said):
+    rule = Returning(change)
+    with pytest.raises(ValueError, match=rf"advantages returned .*{said}"):
+        credited(two_rows(), rule)
+    with pytest.raises(ValueError, match=rf"loss returned .*{said}"):
+        loss_under(rule, all_routed())
+
+
+def test_advantages_that_float32_cannot_hold_name_the_rule():
+    with pytest.raises(ValueError, match="advantages returned inf"):
+        credited(two_rows(), Returning(lambda x: x + 1e300))
+
+
+def test_advantages_keep_no_graph():
+    weight = torch.ones((), requires_grad=True)
+    samples = credited(two_rows(), Returning(lambda x: weight * x))
+    assert not any(sample.advantages.requires_grad for sample in samples)
+
+
+def test_a_loss_without_a_gradient_names_the_rule():
+    with pytest.raises(ValueError, match="loss returned numbers without a gradient"):
+        loss_under(Returning(lambda x: x.detach()), all_routed())
