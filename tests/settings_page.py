@@ -36,7 +36,7 @@ from opid_lightning.training.module import OPIDModule
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"
 # What the run itself passes in.
-GIVEN = {"data.seed", "model.rule", "logger.csv.save_dir", "logger.wandb.save_dir"}
+GIVEN = {"data.seed", "logger.csv.save_dir", "logger.wandb.save_dir"}
 INTRODUCTION = """\
 # Settings
 

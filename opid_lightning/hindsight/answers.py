@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from opid_lightning.gate import line_of, plain, shown, text
+from opid_lightning.gate import line_of, name_of, plain, shown, text
 from opid_lightning.hindsight.analysis_rows import FAILURE, USAGE
 from opid_lightning.hindsight.cache import Question
 from opid_lightning.protocols import Analyst, ReadsKind
@@ -110,9 +110,3 @@ def text_of(name: str, value: object) -> str:
 def refused(name: str, value: object, expected: str) -> TypeError:
     """The error that says what was got and what is expected."""
     return TypeError(f"{name}{shown(value)}; expected {expected}")
-
-
-def name_of(analyst: object) -> str:
-    """The analyst's class with its module, for messages."""
-    kind = type(analyst)
-    return f"{kind.__module__}.{kind.__qualname__}"

@@ -41,7 +41,7 @@ from opid_lightning.training.hooks import (
 )
 from opid_lightning.training.implementation_checks import check_implements
 from opid_lightning.training.micro_batches import MicroBatches, loader
-from opid_lightning.training.stage_settings import with_settings, within
+from opid_lightning.training.stage_settings import cap_concurrency, with_settings
 from opid_lightning.training.task_order import iteration_seed, tasks_of_iteration
 from opid_lightning.training.trainer_checks import (
     check_evaluation_is_whole,
@@ -102,7 +102,7 @@ class RolloutDataModule(lightning.LightningDataModule):
         check_implements("env", env, Environment)
         self.env = env
         self.sampler = sampler
-        self.rollout = within(rollout, workers)
+        self.rollout = cap_concurrency(rollout, workers)
         self.routing = routing
         self.injection = injection
         self.batching = batching

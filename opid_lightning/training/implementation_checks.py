@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+from opid_lightning.gate import name_of
+
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -16,9 +18,8 @@ def check_implements(name: str, value: object, protocol: type) -> None:
     """
     lacking = [each for each in attributes_of(protocol) if not hasattr(value, each)]
     if lacking:
-        kind = type(value)
         raise ValueError(
-            f"{name}: {kind.__module__}.{kind.__qualname__} has no {' and no '.join(lacking)}, "
+            f"{name}: {name_of(value)} has no {' and no '.join(lacking)}, "
             f"which every {protocol.__name__} needs (opid_lightning/protocols.py). Add "
             f"{'it' if len(lacking) == 1 else 'them'} to the class."
         )

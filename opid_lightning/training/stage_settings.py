@@ -23,7 +23,7 @@ def with_settings(stage: _Stage, **settings: Any) -> _Stage:
     return other
 
 
-def within(rollout: Rollout, workers: Workers) -> Rollout:
+def cap_concurrency(rollout: Rollout, workers: Workers) -> Rollout:
     """The rollout with no more live sessions than there are processes for."""
     if not 0 < workers.num_processes < rollout.max_concurrent:
         return rollout

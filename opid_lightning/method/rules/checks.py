@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from opid_lightning.gate import name_of
 from opid_lightning.method.rules.rule import Rule
 from opid_lightning.types import SKILL_LEVELS
 from opid_lightning.value_checks import check_range
@@ -61,8 +62,3 @@ def check_numbers(
         f"{name_of(rule)}.{face} returned {returned[row, column].item()} for response token "
         f"{column} of {names[row]}; expected finite numbers. Fix the rule."
     )
-
-
-def name_of(rule: Rule) -> str:
-    """The rule's class with its module, for messages."""
-    return f"{type(rule).__module__}.{type(rule).__qualname__}"

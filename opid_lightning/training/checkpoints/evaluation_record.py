@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opid_lightning.gate import name_of
 from opid_lightning.protocols import Environment
 from opid_lightning.training.evaluation import EvaluationSet
 
@@ -24,7 +25,7 @@ def description(data: RolloutDataModule) -> dict[str, str]:
     """What scores depend on besides the weights, by the names of settings."""
     env = data.env
     return {
-        "env": f"{type(env).__module__}.{type(env).__qualname__}",
+        "env": name_of(env),
         **settings_of(env),
         **{f"evaluation.{name}": str(getattr(data.evaluation, name)) for name in OF_EVALUATION},
         **{f"rollout.{name}": str(getattr(data.rollout, name)) for name in OF_ROLLOUT},

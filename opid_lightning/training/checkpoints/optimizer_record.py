@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from opid_lightning.gate import name_of
+
 KEY = "optimizer"  # in a checkpoint
 Settings = dict[str, Any]  # of a group of parameters
 Record = dict[str, Any]  # plain values
@@ -44,9 +46,8 @@ def apply_settings(optimizer: Optimizer, settings: Sequence[Settings], share: fl
 
 def record_of(optimizer: Optimizer, settings: Sequence[Settings]) -> Record:
     """What a run that resumes has to know of it."""
-    kind = type(optimizer)
     return {
-        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "class": name_of(optimizer),
         "parameters": [len(group["params"]) for group in optimizer.param_groups],
         "settings": [plain(group) for group in settings],
         "state": names_in(optimizer.state),
